@@ -1,0 +1,3862 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Reverse mapping of anonymous memory, with and without vm.anon_vma_lazy.
+ *
+ * With the switch on, a private mapping that was never shared has no anon_vma:
+ * its pages are found through mm and address instead.  What could go wrong is
+ * always the same: after some history of forks, moves, splits, merges and swaps
+ * a page is not found by the reverse map walk any more.  Such a page cannot be
+ * reclaimed or migrated, or worse, one of its mappings outlives it.
+ *
+ * So every case here makes such a history, then has all pages reclaimed (or
+ * moved to another node, or poisoned), looks into pagemap whether each of them
+ * really left in every process, and last reads all contents back.  How many
+ * VMAs /proc/self/maps shows is compared with what a kernel without the feature
+ * does.
+ *
+ * All cases but the few that count objects run on any kernel: without the
+ * switch they are plain rmap tests.
+ */
+#include "kselftest_harness.h"
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <linux/mempolicy.h>
+#include <linux/userfaultfd.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/swap.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "hugepage_settings.h"
+#include "vm_util.h"
+#include "../../../../lib/test_hmm_uapi.h"
+#include "../../../../mm/gup_test.h"
+
+#define SWITCH		"/proc/sys/vm/anon_vma_lazy"
+#define THP		"/sys/kernel/mm/transparent_hugepage/"
+
+#define MB(x)		((size_t)(x) << 20)
+#define ARENA_SIZE	MB(32)
+#define MAX_KIDS	32
+#define NR		16	/* pages of the usual mapping */
+#define TAG		0x1000	/* first stamp of the usual contents */
+#define TAG2		0x2000
+#define TAG3		0x3000
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE	25
+#endif
+#ifndef MADV_SOFT_OFFLINE
+#define MADV_SOFT_OFFLINE 101
+#endif
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
+
+#define NEED(cond, ...)						\
+do {								\
+	if (!(cond))						\
+		SKIP(return, __VA_ARGS__);			\
+} while (0)
+
+typedef bool (*kid_fn)(char *p, size_t n, unsigned int arg);
+
+/* A process of the test: does what it is told, one function at a time */
+struct kid {
+	pid_t pid;
+	uint32_t go;
+	uint32_t done;
+	kid_fn fn;
+	char *p;
+	size_t n;
+	unsigned int arg;
+	bool ret;
+};
+
+struct bus_error {
+	int nr;
+	int code;
+	void *addr;
+};
+
+/* Seen by all processes of a test; [0] is the test itself */
+struct shared {
+	int nr_kids;
+	struct kid kid[MAX_KIDS];
+	struct bus_error bus[MAX_KIDS];
+};
+
+struct tweak {
+	char path[128];
+	char old[64];
+};
+
+/* One process runs one test, so all of this can as well be global. */
+static struct shared *sh;
+static int me;
+static char *arena;
+static int backing = -1;
+static char memcg[PATH_MAX];
+static struct tweak tweaks[24];
+static int nr_tweaks;
+static sigjmp_buf bus_jmp;
+
+static void __attribute__((format(printf, 1, 2))) note(const char *fmt, ...)
+{
+	char buf[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(buf, sizeof(buf), fmt, ap);
+	va_end(ap);
+	dprintf(STDERR_FILENO, "# [%d] %s\n", getpid(), buf);
+}
+
+static bool put(const char *path, const char *val)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	ssize_t len = strlen(val);
+	bool ok;
+
+	if (fd < 0)
+		return false;
+	ok = write(fd, val, len) == len;
+	close(fd);
+	return ok;
+}
+
+static bool get(const char *path, char *buf, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t len;
+
+	if (fd < 0)
+		return false;
+	len = read(fd, buf, size - 1);
+	close(fd);
+	buf[len > 0 ? len : 0] = '\0';
+	return len > 0;
+}
+
+static long get_num(const char *path)
+{
+	char buf[64];
+
+	return get(path, buf, sizeof(buf)) ? strtol(buf, NULL, 0) : -1;
+}
+
+/* Write a setting; the end of the test restores it */
+static bool tweak(const char *path, const char *val)
+{
+	struct tweak *t = &tweaks[nr_tweaks];
+	char buf[256], *old = buf, *end;
+
+	if (!get(path, buf, sizeof(buf)))
+		return false;
+	/* "always [madvise] never" */
+	if (strchr(buf, '[')) {
+		old = strchr(buf, '[') + 1;
+		*strchrnul(old, ']') = '\0';
+	}
+	for (end = old + strlen(old); end > old && end[-1] == '\n'; end--)
+		end[-1] = '\0';
+	if (!put(path, val))
+		return false;
+	if (nr_tweaks < (int)ARRAY_SIZE(tweaks) - 1) {
+		snprintf(t->path, sizeof(t->path), "%s", path);
+		snprintf(t->old, sizeof(t->old), "%s", old);
+		nr_tweaks++;
+	}
+	return true;
+}
+
+static size_t len(size_t n)
+{
+	return n * psize();
+}
+
+/*
+ * Memory of the test lies in one reserved area, so that nobody else maps
+ * something next to it.  A file is mapped such that its offset is the place
+ * in the area: neighbours can merge as anonymous ones can.
+ */
+static char *at(size_t page)
+{
+	return arena + len(page);
+}
+
+static char *map_prot(size_t page, size_t n, int prot)
+{
+	int flags = MAP_PRIVATE | MAP_FIXED;
+
+	if (backing < 0)
+		flags |= MAP_ANONYMOUS;
+	return mmap(at(page), len(n), prot, flags, backing,
+		    backing < 0 ? 0 : len(page));
+}
+
+static char *map(size_t page, size_t n)
+{
+	return map_prot(page, n, PROT_READ | PROT_WRITE);
+}
+
+static bool stamp(char *p, unsigned long tag)
+{
+	unsigned long *w = (unsigned long *)p;
+
+	w[0] = tag;
+	w[psize() / sizeof(*w) - 1] = ~tag;
+	return true;
+}
+
+static bool stamped(char *p, unsigned long tag)
+{
+	volatile unsigned long *w = (unsigned long *)p;
+
+	return w[0] == tag && w[psize() / sizeof(*w) - 1] == ~tag;
+}
+
+/* Page i holds tag + i */
+static bool fill(char *p, size_t n, unsigned int tag)
+{
+	for (size_t i = 0; i < n; i++)
+		stamp(p + len(i), tag + i);
+	return true;
+}
+
+static bool check(char *p, size_t n, unsigned int tag)
+{
+	bool ok = true;
+
+	for (size_t i = 0; i < n; i++) {
+		if (stamped(p + len(i), tag + i))
+			continue;
+		note("page %zu at %p: %#lx instead of %#lx", i, p + len(i),
+		     *(unsigned long *)(p + len(i)), tag + i);
+		ok = false;
+	}
+	return ok;
+}
+
+static bool fill_same(char *p, size_t n, unsigned int tag)
+{
+	for (size_t i = 0; i < n; i++)
+		stamp(p + len(i), tag);
+	return true;
+}
+
+static bool check_same(char *p, size_t n, unsigned int tag)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!check(p + len(i), 1, tag))
+			return false;
+	return true;
+}
+
+/* Nothing written: zero, also in the file */
+static bool check_zero(char *p, size_t n, unsigned int unused)
+{
+	for (size_t i = 0; i < len(n); i += sizeof(long)) {
+		if (*(volatile long *)(p + i)) {
+			note("%p is not zero", p + i);
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool do_map(char *p, size_t n, unsigned int unused)
+{
+	return map((p - arena) / psize(), n) == p;
+}
+
+static bool do_protect(char *p, size_t n, unsigned int prot)
+{
+	return !mprotect(p, len(n), prot);
+}
+
+static bool move(char *p, size_t n, char *to)
+{
+	char *q = mremap(p, len(n), len(n), MREMAP_MAYMOVE | MREMAP_FIXED, to);
+
+	if (q != to)
+		note("mremap %p + %zu to %p: %s", p, n, to, strerror(errno));
+	return q == to;
+}
+
+/* The same for a kid: the destination is a page number in the arena */
+static bool do_move(char *p, size_t n, unsigned int page)
+{
+	return move(p, n, at(page));
+}
+
+static uint64_t pagemap(pid_t pid, char *p)
+{
+	char path[64];
+	uint64_t ent;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	ent = pagemap_get_entry(fd, p);
+	close(fd);
+	return ent;
+}
+
+/* Pages of @p of a process whose pagemap entry has not @want under @mask */
+static size_t count_not(pid_t pid, char *p, size_t n, uint64_t mask,
+			uint64_t want, const char *what)
+{
+	size_t nr = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		uint64_t ent = pagemap(pid, p + len(i));
+
+		if ((ent & mask) == want)
+			continue;
+		if (what && nr < 8)
+			note("process %d, %p %s: pagemap %016llx", pid,
+			     p + len(i), what, (unsigned long long)ent);
+		nr++;
+	}
+	return nr;
+}
+
+static size_t nr_not_swapped(char *p, size_t n, const char *what)
+{
+	return count_not(getpid(), p, n, PM_PRESENT | PM_SWAP, PM_SWAP, what);
+}
+
+static bool is_swapped(char *p, size_t n, unsigned int unused)
+{
+	return !nr_not_swapped(p, n, "is not in swap");
+}
+
+/*
+ * Have all pages of the range reclaimed.  They must be mapped here only,
+ * MADV_PAGEOUT leaves shared pages alone.  A page may be on its way through a
+ * per-cpu folio batch, or locked by somebody: try again before complaining.
+ */
+static bool swap_out(char *p, size_t n, unsigned int unused)
+{
+	for (int i = 0; i < 50; i++) {
+		if (madvise(p, len(n), MADV_PAGEOUT)) {
+			note("MADV_PAGEOUT %p + %zu: %s", p, n, strerror(errno));
+			return false;
+		}
+		if (!nr_not_swapped(p, n, NULL))
+			return true;
+		usleep(i * 4000);
+	}
+	return !nr_not_swapped(p, n, "stays after MADV_PAGEOUT");
+}
+
+static bool swap_out_and_check(char *p, size_t n, unsigned int tag)
+{
+	return swap_out(p, n, 0) && check(p, n, tag);
+}
+
+/*
+ * Have all pages of the range reclaimed in all processes of the test, shared
+ * ones too.  The processes are in a memory cgroup of their own: asked to
+ * reclaim all anonymous memory, the kernel has to find every mapping.
+ */
+static bool reclaim(char *p, size_t n)
+{
+	char path[PATH_MAX + 20];
+
+	snprintf(path, sizeof(path), "%s/memory.reclaim", memcg);
+	for (int i = 0; i < 40; i++) {
+		const char *what = i == 39 ? "stays after reclaim" : NULL;
+		size_t nr = 0;
+
+		/* Says EAGAIN as there is less than that, we look ourselves */
+		put(path, "16M swappiness=max");
+		nr += count_not(getpid(), p, n, PM_PRESENT, 0, what);
+		for (int k = 1; k <= sh->nr_kids; k++)
+			if (sh->kid[k].pid)
+				nr += count_not(sh->kid[k].pid, p, n,
+						PM_PRESENT, 0, what);
+		if (!nr)
+			return true;
+		usleep(i * 5000);
+	}
+	return false;
+}
+
+/* Number of VMAs in a range, the reserve of the arena not counted */
+static bool count_vmas(char *p, size_t n, unsigned int want)
+{
+	unsigned int nr = 0, lines = 0;
+	char line[512];
+	FILE *f = fopen("/proc/self/maps", "r");
+
+	if (!f)
+		return false;
+	while (fgets(line, sizeof(line), f)) {
+		unsigned long start, end;
+		char perm[5];
+
+		if (sscanf(line, "%lx-%lx %4s", &start, &end, perm) != 3) {
+			note("cannot parse %s", line);
+			continue;
+		}
+		lines++;
+		if (start < (unsigned long)p + len(n) && end > (unsigned long)p &&
+		    strcmp(perm, "---p"))
+			nr++;
+	}
+	fclose(f);
+	if (nr != want)
+		note("%u VMAs in %p + %zu, not %u", nr, p, n, want);
+	/* Text, data and stack of this program are always there */
+	return nr == want && lines > 4;
+}
+
+/* Kids */
+
+static void futex_wait(uint32_t *addr, uint32_t val)
+{
+	struct timespec ts = { .tv_nsec = 200 * 1000 * 1000 };
+
+	syscall(__NR_futex, addr, FUTEX_WAIT, val, &ts, NULL, 0);
+}
+
+static void futex_wake(uint32_t *addr)
+{
+	syscall(__NR_futex, addr, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+static void __attribute__((noreturn)) kid_main(int nr)
+{
+	struct kid *k = &sh->kid[nr];
+
+	me = nr;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;;) {
+		uint32_t done = k->done;
+
+		while (__atomic_load_n(&k->go, __ATOMIC_ACQUIRE) == done)
+			futex_wait(&k->go, done);
+		k->ret = k->fn(k->p, k->n, k->arg);
+		__atomic_store_n(&k->done, done + 1, __ATOMIC_RELEASE);
+		futex_wake(&k->done);
+	}
+}
+
+/* All processes are children of the test, whoever forked them. */
+static bool do_fork(char *p, size_t n, unsigned int nr)
+{
+	unsigned long flags = SIGCHLD | (me ? CLONE_PARENT : 0);
+	pid_t pid = syscall(__NR_clone, flags, 0, 0, 0, 0);
+
+	if (!pid)
+		kid_main(nr);
+	if (pid > 0)
+		sh->kid[nr].pid = pid;
+	return pid > 0;
+}
+
+static bool kid_died(struct kid *k)
+{
+	siginfo_t info = {};
+
+	waitid(P_PID, k->pid, &info, WEXITED | WNOHANG | WNOWAIT);
+	return info.si_pid == k->pid;
+}
+
+/* Have @k call fn(p, n, arg); NULL is the test itself */
+static bool in(struct kid *k, kid_fn fn, char *p, size_t n, unsigned int arg)
+{
+	uint32_t go;
+
+	if (!k)
+		return fn(p, n, arg);
+	if (!k->pid)
+		return false;
+	k->fn = fn;
+	k->p = p;
+	k->n = n;
+	k->arg = arg;
+	go = k->go + 1;
+	__atomic_store_n(&k->go, go, __ATOMIC_RELEASE);
+	futex_wake(&k->go);
+	while (__atomic_load_n(&k->done, __ATOMIC_ACQUIRE) != go) {
+		if (kid_died(k)) {
+			note("process %d died", k->pid);
+			return false;
+		}
+		futex_wait(&k->done, go - 1);
+	}
+	if (!k->ret)
+		note("that was kid %d, process %d", (int)(k - sh->kid), k->pid);
+	return k->ret;
+}
+
+/* A child of @from, or of the test itself */
+static struct kid *fork_kid(struct kid *from)
+{
+	int nr = ++sh->nr_kids;
+
+	if (nr >= MAX_KIDS || !in(from, do_fork, NULL, 0, nr))
+		return NULL;
+	return &sh->kid[nr];
+}
+
+/* When this returns, the process is gone with all it had mapped. */
+static void quit(struct kid *k)
+{
+	kill(k->pid, SIGKILL);
+	waitpid(k->pid, NULL, 0);
+	k->pid = 0;
+}
+
+/* Processes that come and go, so that the memory of dead ones is used again */
+static bool churn(int n)
+{
+	for (int i = 0; i < n; i++) {
+		pid_t pid = fork();
+
+		if (!pid) {
+			*(volatile char *)at(0);
+			_exit(0);
+		}
+		if (pid < 0 || waitpid(pid, NULL, 0) != pid)
+			return false;
+	}
+	return true;
+}
+
+/* NUMA */
+
+static bool have_node1(void)
+{
+	return !access("/sys/devices/system/node/node1/meminfo", R_OK);
+}
+
+static long move_pages(int pid, char *p, size_t n, int *nodes, int *status)
+{
+	void *pages[n];
+
+	for (size_t i = 0; i < n; i++)
+		pages[i] = p + len(i);
+	return syscall(__NR_move_pages, pid, n, pages, nodes, status,
+		       MPOL_MF_MOVE_ALL);
+}
+
+static bool on_node(char *p, size_t n, unsigned int node)
+{
+	int status[n];
+
+	if (move_pages(0, p, n, NULL, status))
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		if (status[i] != (int)node) {
+			note("%p is on node %d, not %u", p + len(i),
+			     status[i], node);
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool move_to_node(char *p, size_t n, unsigned int node)
+{
+	int nodes[n], status[n];
+	int try;
+
+	for (size_t i = 0; i < n; i++)
+		nodes[i] = node;
+	/* Isolation or a page lock may fail for a moment. */
+	for (try = 0; try < 20; try++) {
+		size_t nr = 0;
+
+		move_pages(0, p, n, nodes, status);
+		if (move_pages(0, p, n, NULL, status))
+			return false;
+		for (size_t i = 0; i < n; i++)
+			nr += status[i] == (int)node;
+		if (nr == n)
+			return true;
+		usleep(10000);
+	}
+	return on_node(p, n, node);
+}
+
+/* KSM */
+
+static bool ksm_setup(void)
+{
+	return tweak("/sys/kernel/mm/ksm/run", "0") &&
+	       tweak("/sys/kernel/mm/ksm/sleep_millisecs", "0") &&
+	       tweak("/sys/kernel/mm/ksm/pages_to_scan", "10000") &&
+	       tweak("/sys/kernel/mm/ksm/use_zero_pages", "0");
+}
+
+static bool ksm_merge(char *p, size_t n, unsigned int unused)
+{
+	bool ok = false;
+
+	for (int i = 0; i < 20 && !ok; i++) {
+		if (ksm_start())
+			break;
+		ok = ksm_get_self_merging_pages() >= (long)n;
+	}
+	ksm_stop();
+	if (!ok)
+		note("%ld pages merged, not %zu",
+		     ksm_get_self_merging_pages(), n);
+	return ok;
+}
+
+/* Large folios */
+
+static unsigned long pfn_of(char *p)
+{
+	uint64_t ent = pagemap(getpid(), p);
+
+	return ent & PM_PRESENT ? PAGEMAP_PFN(ent) : 0;
+}
+
+static bool is_large(char *p)
+{
+	int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
+	uint64_t flags = 0;
+
+	if (fd < 0)
+		return false;
+	if (pageflags_get(pfn_of(p), fd, &flags))
+		flags = 0;
+	close(fd);
+	return flags & (KPF_COMPOUND_HEAD | KPF_COMPOUND_TAIL);
+}
+
+static bool allow_thp(void)
+{
+	return !prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);
+}
+
+/* Swap */
+
+/* References from a pipe keep pages in the swap cache when they are reclaimed */
+static int hold_pages(char *p, size_t n)
+{
+	struct iovec iov = { .iov_base = p, .iov_len = len(n) };
+	int fds[2];
+
+	if (pipe2(fds, O_CLOEXEC))
+		return -1;
+	if (vmsplice(fds[1], &iov, 1, SPLICE_F_NONBLOCK) != (ssize_t)len(n)) {
+		close(fds[0]);
+		fds[0] = -1;
+	}
+	close(fds[1]);
+	return fds[0];
+}
+
+/* Read everything back from swap by switching it off and on */
+static bool swap_cycle(void)
+{
+	char line[256], dev[128], type[32];
+	int prio = -1, flags;
+	FILE *f = fopen("/proc/swaps", "r");
+	int nr = 0;
+
+	if (!f)
+		return false;
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "%127s %31s %*s %*s %d", dev, type, &prio) == 3)
+			nr++;
+	fclose(f);
+	if (nr != 1)
+		return false;
+	if (swapoff(dev)) {
+		note("swapoff %s: %s", dev, strerror(errno));
+		return false;
+	}
+	flags = prio >= 0 ? SWAP_FLAG_PREFER | prio : 0;
+	if (swapon(dev, flags)) {
+		note("swapon %s: %s", dev, strerror(errno));
+		return false;
+	}
+	return true;
+}
+
+/* Swap on zram alone: not the disk of somebody's machine */
+static bool may_swapoff(void)
+{
+	char buf[1024];
+
+	return get("/proc/swaps", buf, sizeof(buf)) &&
+	       strstr(buf, "/zram") == strchr(buf, '/') + 4 &&
+	       strchr(strchr(buf, '\n') + 1, '\n') == buf + strlen(buf) - 1;
+}
+
+/* Slab */
+
+static void rcu_settle(void)
+{
+	syscall(__NR_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
+}
+
+/* Objects in use; a shrink first frees what is only cached */
+static long slab(const char *name)
+{
+	char path[128], line[256];
+	long nr = -1;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/kernel/slab/%s/shrink", name);
+	put(path, "1");
+	f = fopen("/proc/slabinfo", "r");
+	if (!f)
+		return -1;
+	while (fgets(line, sizeof(line), f)) {
+		char cache[64];
+		long active;
+
+		if (sscanf(line, "%63s %ld", cache, &active) == 2 &&
+		    !strcmp(cache, name))
+			nr = active;
+	}
+	fclose(f);
+	return nr;
+}
+
+/* Fixtures */
+
+static const char *make_memcg(void)
+{
+	char root[PATH_MAX - 64] = "", buf[256], path[PATH_MAX + 32];
+	FILE *f = fopen("/proc/mounts", "r");
+
+	if (!f)
+		return "no /proc/mounts";
+	while (fgets(buf, sizeof(buf), f)) {
+		char dir[128], type[32];
+
+		if (sscanf(buf, "%*s %127s %31s", dir, type) == 2 &&
+		    !strcmp(type, "cgroup2"))
+			strcpy(root, dir);
+	}
+	fclose(f);
+	if (!*root)
+		return "no cgroup2 mounted";
+	snprintf(path, sizeof(path), "%s/cgroup.subtree_control", root);
+	if (!put(path, "+memory"))
+		return "no memory controller";
+	snprintf(memcg, sizeof(memcg), "%s/anon_vma_lazy.%d", root, getpid());
+	if (mkdir(memcg, 0755))
+		return "cannot make a cgroup";
+	snprintf(path, sizeof(path), "%s/cgroup.procs", memcg);
+	if (!put(path, "0"))
+		return "cannot enter a cgroup";
+	snprintf(path, sizeof(path), "%s/memory.reclaim", memcg);
+	if (access(path, W_OK))
+		return "no memory.reclaim";
+	return NULL;
+}
+
+/* Why the test cannot run, or NULL */
+static const char *setup(bool on, bool file)
+{
+	const char *why;
+	char buf[512];
+
+	if (geteuid())
+		return "must be root";
+	if (access(SWITCH, F_OK)) {
+		if (on)
+			return "no vm.anon_vma_lazy";
+	} else if (!tweak(SWITCH, on ? "1" : "0")) {
+		return "cannot set vm.anon_vma_lazy";
+	}
+	if (!get("/proc/swaps", buf, sizeof(buf)) || !strchr(buf, '/'))
+		return "no swap";
+	why = make_memcg();
+	if (why)
+		return why;
+	/* Nobody but the test moves pages or makes large ones. */
+	tweak("/proc/sys/kernel/numa_balancing", "0");
+	prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
+
+	sh = mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE,
+		  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	arena = mmap(NULL, ARENA_SIZE + MB(2), PROT_NONE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (sh == MAP_FAILED || arena == MAP_FAILED)
+		return "no memory";
+	arena = (char *)(((unsigned long)arena + MB(2) - 1) & -MB(2));
+	if (file) {
+		backing = memfd_create("anon_vma_lazy", MFD_CLOEXEC);
+		if (backing < 0 || ftruncate(backing, ARENA_SIZE))
+			return "no memfd";
+	}
+	return NULL;
+}
+
+static void teardown(void)
+{
+	char path[PATH_MAX];
+
+	for (int k = 1; sh && k <= sh->nr_kids && k < MAX_KIDS; k++)
+		if (sh->kid[k].pid)
+			quit(&sh->kid[k]);
+	while (nr_tweaks--)
+		put(tweaks[nr_tweaks].path, tweaks[nr_tweaks].old);
+	if (!*memcg)
+		return;
+	/* Back to the root, the way there is in the cgroup's own name */
+	snprintf(path, sizeof(path), "%s", memcg);
+	*strrchr(path, '/') = '\0';
+	strcat(path, "/cgroup.procs");
+	put(path, "0");
+	rmdir(memcg);
+}
+
+FIXTURE(lazy)
+{
+};
+
+FIXTURE_VARIANT(lazy)
+{
+	bool on;
+	bool file;
+};
+
+FIXTURE_VARIANT_ADD(lazy, anon_on)
+{
+	.on = true,
+};
+
+FIXTURE_VARIANT_ADD(lazy, file_on)
+{
+	.on = true,
+	.file = true,
+};
+
+FIXTURE_VARIANT_ADD(lazy, anon_off)
+{
+};
+
+FIXTURE_VARIANT_ADD(lazy, file_off)
+{
+	.file = true,
+};
+
+FIXTURE_SETUP(lazy)
+{
+	const char *why = setup(variant->on, variant->file);
+
+	if (why)
+		SKIP(return, "%s", why);
+}
+
+FIXTURE_TEARDOWN(lazy)
+{
+	teardown();
+}
+
+/* What does not map memory of the test's choice */
+FIXTURE(lazy_sys)
+{
+};
+
+FIXTURE_VARIANT(lazy_sys)
+{
+	bool on;
+};
+
+FIXTURE_VARIANT_ADD(lazy_sys, on)
+{
+	.on = true,
+};
+
+FIXTURE_VARIANT_ADD(lazy_sys, off)
+{
+};
+
+FIXTURE_SETUP(lazy_sys)
+{
+	const char *why = setup(variant->on, false);
+
+	if (why)
+		SKIP(return, "%s", why);
+}
+
+FIXTURE_TEARDOWN(lazy_sys)
+{
+	teardown();
+}
+
+/* First fault */
+
+TEST_F(lazy, fault)
+{
+	char *p = map(8, NR);
+
+	ASSERT_EQ(p, at(8));
+	fill(p, NR, TAG);
+	ASSERT_TRUE(swap_out(p, NR, 0));
+	ASSERT_TRUE(check(p, NR, TAG));
+	ASSERT_TRUE(count_vmas(p, NR, 1));
+	/* Once more: these folios were made by swap-in. */
+	ASSERT_TRUE(swap_out(p, NR, 0));
+	ASSERT_TRUE(check(p, NR, TAG));
+}
+
+/* The zero page or the page of the file first, then the copy */
+TEST_F(lazy, fault_read_first)
+{
+	char *p = map(8, NR);
+
+	ASSERT_TRUE(check_zero(p, NR, 0));
+	fill(p, NR, TAG);
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+	ASSERT_TRUE(count_vmas(p, NR, 1));
+}
+
+TEST_F(lazy, fault_populate)
+{
+	char *p = map(8, NR);
+
+	ASSERT_EQ(madvise(p, len(NR), MADV_POPULATE_WRITE), 0);
+	ASSERT_TRUE(swap_out(p, NR, 0));
+	ASSERT_TRUE(check_zero(p, NR, 0));
+}
+
+/* Reclaim through the LRU, not through the page table */
+TEST_F(lazy, reclaim_lru)
+{
+	char *p = map(8, NR);
+
+	fill(p, NR, TAG);
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(is_swapped(p, NR, 0));
+	ASSERT_TRUE(check(p, NR, TAG));
+}
+
+/* Past the size up to which a VMA is lazy, in one step and by growing */
+TEST_F(lazy, fault_big)
+{
+	size_t n = MB(3) / psize();
+	char *p = map(8, n);
+
+	fill(p, n, TAG);
+	ASSERT_TRUE(swap_out(p, n, 0));
+	ASSERT_TRUE(check(p, n, TAG));
+	ASSERT_TRUE(count_vmas(p, n, 1));
+}
+
+TEST_F(lazy, grow_past_limit)
+{
+	size_t half = MB(1) / psize();
+	char *p = map(8, half);
+
+	fill(p, half, TAG);
+	ASSERT_TRUE(count_vmas(p, half, 1));
+	for (int i = 1; i < 4; i++) {
+		map(8 + i * half, half);
+		fill(p + i * len(half), half, TAG + i * half);
+		ASSERT_TRUE(count_vmas(p, (i + 1) * half, 1));
+	}
+	ASSERT_TRUE(swap_out(p, 4 * half, 0));
+	ASSERT_TRUE(check(p, 4 * half, TAG));
+}
+
+/* A write through ptrace's door makes anonymous pages in a read-only VMA. */
+TEST_F(lazy, foll_force)
+{
+	char *p = map_prot(8, NR, PROT_READ);
+	int fd = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
+	unsigned long tag;
+
+	ASSERT_GE(fd, 0);
+	for (size_t i = 0; i < NR; i++) {
+		off_t off = (off_t)(p + len(i));
+
+		tag = TAG + i;
+		NEED(pwrite(fd, &tag, sizeof(tag), off) == sizeof(tag),
+		     "writing to /proc/self/mem is not allowed");
+		tag = ~tag;
+		off += psize() - sizeof(tag);
+		ASSERT_EQ(pwrite(fd, &tag, sizeof(tag), off), sizeof(tag));
+	}
+	close(fd);
+	ASSERT_TRUE(check(p, NR, TAG));
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+	ASSERT_TRUE(count_vmas(p, NR, 1));
+}
+
+static bool do_ptrace_poke(pid_t pid, char *p, unsigned long tag)
+{
+	char *last = p + psize() - sizeof(tag);
+	int status;
+	bool ok;
+
+	if (ptrace(PTRACE_ATTACH, pid, 0, 0) || waitpid(pid, &status, 0) != pid)
+		return false;
+	ok = !ptrace(PTRACE_POKEDATA, pid, p, tag) &&
+	     !ptrace(PTRACE_POKEDATA, pid, last, ~tag);
+	ptrace(PTRACE_DETACH, pid, 0, 0);
+	return ok;
+}
+
+/* A debugger writes into pages that the child shares with us. */
+TEST_F(lazy, ptrace_poke_shared)
+{
+	char *p = map(8, NR);
+	struct kid *k;
+
+	fill(p, NR, TAG);
+	ASSERT_EQ(mprotect(p, len(NR), PROT_READ), 0);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	for (size_t i = 0; i < NR / 2; i++)
+		ASSERT_TRUE(do_ptrace_poke(k->pid, p + len(i), TAG2 + i));
+	ASSERT_TRUE(in(k, check, p, NR / 2, TAG2));
+	ASSERT_TRUE(check(p, NR, TAG));
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(in(k, check, p, NR / 2, TAG2));
+	ASSERT_TRUE(in(k, check, p + len(NR / 2), NR / 2, TAG + NR / 2));
+	ASSERT_TRUE(check(p, NR, TAG));
+}
+
+/* Fork */
+
+TEST_F(lazy, fork)
+{
+	char *p = map(8, NR);
+	struct kid *k;
+
+	fill(p, NR, TAG);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	/* Shared pages leave both processes at once. */
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(is_swapped(p, NR, 0));
+	ASSERT_TRUE(in(k, is_swapped, p, NR, 0));
+	ASSERT_TRUE(in(k, check, p, NR, TAG));
+	ASSERT_TRUE(check(p, NR, TAG));
+	/* And again, now that swap-in decided where they belong. */
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(check(p, NR, TAG));
+	ASSERT_TRUE(in(k, check, p, NR, TAG));
+	ASSERT_TRUE(count_vmas(p, NR, 1));
+	ASSERT_TRUE(in(k, count_vmas, p, NR, 1));
+}
+
+/* A child writes to a quarter, both write, then each pages out its own. */
+TEST_F(lazy, fork_write)
+{
+	char *p = map(8, NR);
+	struct kid *k;
+
+	fill(p, NR, TAG);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, fill, p, NR / 4, TAG2));
+	ASSERT_TRUE(in(k, swap_out, p, NR / 4, 0));
+	ASSERT_TRUE(swap_out(p, NR / 4, 0));
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(in(k, check, p, NR / 4, TAG2));
+	ASSERT_TRUE(check(p, NR, TAG));
+	fill(p + len(NR / 2), NR / 2, TAG3);
+	ASSERT_TRUE(in(k, check, p + len(NR / 2), NR / 2, TAG + NR / 2));
+	ASSERT_TRUE(swap_out(p + len(NR / 2), NR / 2, 0));
+	ASSERT_TRUE(in(k, swap_out, p + len(NR / 2), NR / 2, 0));
+	ASSERT_TRUE(check(p, NR / 2, TAG));
+	ASSERT_TRUE(check(p + len(NR / 2), NR / 2, TAG3));
+	ASSERT_TRUE(in(k, check, p, NR / 4, TAG2));
+	ASSERT_TRUE(in(k, check, p + len(NR / 2), NR / 2, TAG + NR / 2));
+}
+
+/* Whoever of the two stays is the only owner, and need not copy. */
+TEST_F(lazy, fork_child_exits)
+{
+	char *p = map(8, NR);
+	struct kid *k;
+
+	fill(p, NR, TAG);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, check, p, NR, TAG));
+	quit(k);
+	ASSERT_TRUE(swap_out(p, NR, 0));
+	fill(p, NR / 2, TAG2);
+	ASSERT_TRUE(swap_out(p, NR, 0));
+	ASSERT_TRUE(check(p, NR / 2, TAG2));
+	ASSERT_TRUE(check(p + len(NR / 2), NR / 2, TAG + NR / 2));
+}
+
+TEST_F(lazy, fork_parent_exits)
+{
+	char *p = map(8, NR);
+	struct kid *k, *c;
+
+	k = fork_kid(NULL);
+	ASSERT_TRUE(in(k, fill, p, NR, TAG));
+	c = fork_kid(k);
+	ASSERT_NE(c, NULL);
+	quit(k);
+	ASSERT_TRUE(in(c, swap_out_and_check, p, NR, TAG));
+	/* Reuse of a page that was the parent's */
+	ASSERT_TRUE(in(c, fill, p, NR / 2, TAG2));
+	ASSERT_TRUE(in(c, swap_out_and_check, p, NR / 2, TAG2));
+	ASSERT_TRUE(in(c, check, p + len(NR / 2), NR / 2, TAG + NR / 2));
+}
+
+/* Reuse without a swap-in in between */
+TEST_F(lazy, fork_parent_exits_write)
+{
+	char *p = map(8, NR);
+	struct kid *k, *c;
+
+	k = fork_kid(NULL);
+	ASSERT_TRUE(in(k, fill, p, NR, TAG));
+	c = fork_kid(k);
+	ASSERT_NE(c, NULL);
+	quit(k);
+	ASSERT_TRUE(in(c, fill, p, NR, TAG2));
+	ASSERT_TRUE(in(c, swap_out_and_check, p, NR, TAG2));
+	c = fork_kid(c);
+	ASSERT_TRUE(in(c, check, p, NR, TAG2));
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(in(c, check, p, NR, TAG2));
+}
+
+/*
+ * Four generations; each one adds a page before it forks and writes one after.
+ * Then they exit, in every order: one bit of @order a step says from which end.
+ */
+static bool generations(const int *order, int nr)
+{
+	char *p = map(8, NR);
+	struct kid *k[4];
+
+	k[0] = fork_kid(NULL);
+	for (int i = 0; i < nr; i++) {
+		if (i)
+			k[i] = fork_kid(k[i - 1]);
+		if (!k[i] || !in(k[i], fill, p + len(i), 1, TAG + i))
+			return false;
+	}
+	/* Page 4 + i is private to generation i, written after all forks. */
+	for (int i = 0; i < nr; i++)
+		if (!in(k[i], fill, p + len(4 + i), 1, TAG2 + i))
+			return false;
+	for (int gone = 0; gone < nr; gone++) {
+		if (!reclaim(p, NR))
+			return false;
+		for (int i = 0; i < nr; i++) {
+			if (!k[i]->pid)
+				continue;
+			if (!in(k[i], check, p, i + 1, TAG) ||
+			    !in(k[i], check, p + len(4 + i), 1, TAG2 + i) ||
+			    !in(k[i], swap_out_and_check, p + len(4 + i), 1,
+				TAG2 + i))
+				return false;
+		}
+		quit(k[order[gone]]);
+	}
+	return true;
+}
+
+TEST_F(lazy, generations_oldest_first)
+{
+	ASSERT_TRUE(generations((int []){ 0, 1, 2, 3 }, 4));
+}
+
+TEST_F(lazy, generations_youngest_first)
+{
+	ASSERT_TRUE(generations((int []){ 3, 2, 1, 0 }, 4));
+}
+
+TEST_F(lazy, generations_middle_first)
+{
+	ASSERT_TRUE(generations((int []){ 1, 2, 0, 3 }, 4));
+}
+
+TEST_F(lazy, generations_mixed)
+{
+	ASSERT_TRUE(generations((int []){ 2, 0, 3, 1 }, 4));
+}
+
+/* Two children with two children each; all share, then all write. */
+TEST_F(lazy, fork_tree)
+{
+	char *p = map(8, NR);
+	struct kid *k[6];
+
+	fill(p, NR, TAG);
+	k[0] = fork_kid(NULL);
+	k[1] = fork_kid(NULL);
+	for (int i = 2; i < 6; i++)
+		k[i] = fork_kid(k[i / 2 - 1]);
+	ASSERT_TRUE(reclaim(p, NR));
+	for (int i = 0; i < 6; i++) {
+		ASSERT_NE(k[i], NULL);
+		ASSERT_TRUE(in(k[i], check, p, NR, TAG));
+		ASSERT_TRUE(in(k[i], fill, p + len(i), 1, TAG2 + i));
+	}
+	ASSERT_TRUE(reclaim(p, NR));
+	for (int i = 0; i < 6; i++) {
+		ASSERT_TRUE(in(k[i], check, p + len(i), 1, TAG2 + i));
+		ASSERT_TRUE(in(k[i], check, p + len(6), NR - 6, TAG + 6));
+	}
+	ASSERT_TRUE(check(p, NR, TAG));
+}
+
+/* A child's own mappings, also next to and merged with what it inherited */
+TEST_F(lazy, fork_child_maps)
+{
+	char *p = map(8, NR);
+	struct kid *k;
+
+	fill(p, NR / 2, TAG);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	/* What was never written is the child's alone. */
+	ASSERT_TRUE(in(k, fill, p + len(NR / 2), NR / 2, TAG + NR / 2));
+	ASSERT_TRUE(in(k, do_map, at(8 + NR), NR, 0));
+	ASSERT_TRUE(in(k, fill, at(8 + NR), NR, TAG + NR));
+	ASSERT_TRUE(in(k, do_map, at(100), NR, 0));
+	ASSERT_TRUE(in(k, fill, at(100), NR, TAG2));
+	ASSERT_TRUE(reclaim(p, 2 * NR));
+	ASSERT_TRUE(in(k, check, p, 2 * NR, TAG));
+	ASSERT_TRUE(in(k, swap_out_and_check, at(100), NR, TAG2));
+	ASSERT_TRUE(check(p, NR / 2, TAG));
+	ASSERT_TRUE(check_zero(p + len(NR / 2), NR / 2, 0));
+}
+
+/* The pages that were written between two forks are known to the second. */
+TEST_F(lazy, fork_twice)
+{
+	char *p = map(8, NR);
+	struct kid *a, *b;
+
+	fill(p, NR / 2, TAG);
+	a = fork_kid(NULL);
+	ASSERT_NE(a, NULL);
+	fill(p + len(NR / 2), NR / 2, TAG + NR / 2);
+	b = fork_kid(NULL);
+	ASSERT_NE(b, NULL);
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(in(a, check, p, NR / 2, TAG));
+	ASSERT_TRUE(in(a, check_zero, p + len(NR / 2), NR / 2, 0));
+	ASSERT_TRUE(in(b, check, p, NR, TAG));
+	quit(a);
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(in(b, check, p, NR, TAG));
+	quit(b);
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+}
+
+/* Never written here, written by the child only */
+TEST_F(lazy, fork_unfaulted)
+{
+	char *p = map(8, NR);
+	struct kid *k = fork_kid(NULL), *c;
+
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, fill, p, NR, TAG));
+	c = fork_kid(k);
+	ASSERT_NE(c, NULL);
+	fill(p, NR, TAG2);
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(in(c, check, p, NR, TAG));
+	ASSERT_TRUE(in(k, check, p, NR, TAG));
+	ASSERT_TRUE(check(p, NR, TAG2));
+}
+
+/* anon_vmas that live on without a VMA must not be taken for reusable. */
+TEST_F(lazy, fork_reuse)
+{
+	char *p = map(8, NR);
+	struct kid *k[8] = {};
+
+	fill(p, NR, TAG);
+	for (int i = 0; i < 8; i++) {
+		k[i] = fork_kid(i ? k[i - 1] : NULL);
+		ASSERT_NE(k[i], NULL);
+		ASSERT_TRUE(in(k[i], fill, p + len(i), 1, TAG2 + i));
+		if (i >= 2)
+			quit(k[i - 2]);
+	}
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(in(k[7], check, p, 8, TAG2));
+	ASSERT_TRUE(in(k[7], check, p + len(8), NR - 8, TAG + 8));
+	ASSERT_TRUE(in(k[6], check, p, 7, TAG2));
+	ASSERT_TRUE(check(p, NR, TAG));
+}
+
+TEST_F(lazy, wipeonfork)
+{
+	char *p = map(8, NR);
+	struct kid *k, *c;
+
+	NEED(!variant->file, "anonymous memory only");
+	fill(p, NR, TAG);
+	/* A fork first, then a move: the parent keeps an offset of its own. */
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	quit(k);
+	ASSERT_TRUE(move(p, NR, at(100)));
+	p = at(100);
+	ASSERT_EQ(madvise(p, len(NR), MADV_WIPEONFORK), 0);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, check_zero, p, NR, 0));
+	ASSERT_TRUE(in(k, fill, p, NR, TAG2));
+	ASSERT_TRUE(in(k, swap_out_and_check, p, NR, TAG2));
+	c = fork_kid(k);
+	ASSERT_NE(c, NULL);
+	ASSERT_TRUE(in(c, check_zero, p, NR, 0));
+	ASSERT_TRUE(in(c, fill, p, NR, TAG3));
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(in(c, check, p, NR, TAG3));
+	ASSERT_TRUE(in(k, check, p, NR, TAG2));
+	ASSERT_TRUE(check(p, NR, TAG));
+}
+
+TEST_F(lazy, dontfork)
+{
+	char *p = map(8, NR);
+	struct kid *k;
+
+	fill(p, NR, TAG);
+	ASSERT_EQ(madvise(p + len(4), len(4), MADV_DONTFORK), 0);
+	ASSERT_TRUE(count_vmas(p, NR, 3));
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, count_vmas, p, NR, 2));
+	ASSERT_TRUE(in(k, check, p, 4, TAG));
+	ASSERT_TRUE(in(k, check, p + len(8), NR - 8, TAG + 8));
+	ASSERT_TRUE(swap_out(p + len(4), 4, 0));
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(check(p, NR, TAG));
+	/* The child fills the hole with something of its own. */
+	ASSERT_TRUE(in(k, do_map, p + len(4), 4, 0));
+	ASSERT_TRUE(in(k, fill, p + len(4), 4, TAG2));
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(in(k, check, p + len(4), 4, TAG2));
+	ASSERT_TRUE(check(p, NR, TAG));
+}
+
+/* mremap */
+
+TEST_F(lazy, mremap)
+{
+	char *p = map(8, NR), *q = at(100);
+
+	fill(p, NR, TAG);
+	ASSERT_TRUE(move(p, NR, q));
+	ASSERT_TRUE(check(q, NR, TAG));
+	ASSERT_TRUE(swap_out(q, NR, 0));
+	ASSERT_TRUE(check(q, NR, TAG));
+	ASSERT_TRUE(count_vmas(q, NR, 1));
+	ASSERT_TRUE(count_vmas(p, NR, 0));
+}
+
+/* Pages that are in swap are moved without being touched. */
+TEST_F(lazy, mremap_swapped)
+{
+	char *p = map(8, NR), *q = at(100);
+
+	fill(p, NR, TAG);
+	ASSERT_TRUE(swap_out(p, NR, 0));
+	ASSERT_TRUE(move(p, NR, q));
+	ASSERT_TRUE(is_swapped(q, NR, 0));
+	ASSERT_TRUE(check(q, NR, TAG));
+	ASSERT_TRUE(swap_out_and_check(q, NR, TAG));
+}
+
+TEST_F(lazy, mremap_twice)
+{
+	char *p = map(8, NR), *q = at(100), *r = at(200);
+
+	fill(p, NR, TAG);
+	ASSERT_TRUE(move(p, NR, q));
+	ASSERT_TRUE(move(q, NR, r));
+	ASSERT_TRUE(swap_out_and_check(r, NR, TAG));
+	fill(r, NR / 2, TAG);
+	ASSERT_TRUE(move(r, NR, q));
+	ASSERT_TRUE(swap_out_and_check(q, NR, TAG));
+	ASSERT_TRUE(count_vmas(q, NR, 1));
+}
+
+TEST_F(lazy, mremap_back)
+{
+	char *p = map(8, NR), *q = at(100);
+
+	fill(p, NR, TAG);
+	ASSERT_TRUE(move(p, NR, q));
+	ASSERT_TRUE(move(q, NR, p));
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+	/* With a swap-in at the other place in between */
+	ASSERT_TRUE(move(p, NR, q));
+	ASSERT_TRUE(swap_out_and_check(q, NR, TAG));
+	ASSERT_TRUE(move(q, NR, p));
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+	ASSERT_TRUE(count_vmas(p, NR, 1));
+}
+
+/* First, middle and last quarter; afterwards back, and all is one VMA again. */
+static bool move_quarter(int quarter, unsigned int pieces)
+{
+	char *p = map(8, NR), *s = p + len(quarter * NR / 4), *q = at(100);
+
+	fill(p, NR, TAG);
+	if (!move(s, NR / 4, q))
+		return false;
+	if (!count_vmas(p, NR, pieces) || !count_vmas(q, NR / 4, 1))
+		return false;
+	for (int i = 0; i < 4; i++) {
+		char *piece = i == quarter ? q : p + len(i * NR / 4);
+
+		if (!swap_out_and_check(piece, NR / 4, TAG + i * NR / 4))
+			return false;
+	}
+	if (!move(q, NR / 4, s))
+		return false;
+	return count_vmas(p, NR, 1) && swap_out_and_check(p, NR, TAG);
+}
+
+TEST_F(lazy, mremap_first)
+{
+	ASSERT_TRUE(move_quarter(0, 1));
+}
+
+TEST_F(lazy, mremap_middle)
+{
+	ASSERT_TRUE(move_quarter(1, 2));
+}
+
+TEST_F(lazy, mremap_last)
+{
+	ASSERT_TRUE(move_quarter(3, 1));
+}
+
+TEST_F(lazy, mremap_dontunmap)
+{
+	char *p = map(8, NR), *q = at(100);
+
+	fill(p, NR, TAG);
+	NEED(mremap(p, len(NR), len(NR), MREMAP_MAYMOVE | MREMAP_FIXED |
+		    MREMAP_DONTUNMAP, q) == q, "no MREMAP_DONTUNMAP");
+	ASSERT_TRUE(count_vmas(p, NR, 1));
+	ASSERT_TRUE(count_vmas(q, NR, 1));
+	ASSERT_TRUE(swap_out_and_check(q, NR, TAG));
+	/* The old place is empty, but still there. */
+	ASSERT_TRUE(check_zero(p, NR, 0));
+	fill(p, NR, TAG2);
+	ASSERT_TRUE(swap_out(p, NR, 0));
+	ASSERT_TRUE(swap_out(q, NR, 0));
+	ASSERT_TRUE(check(p, NR, TAG2));
+	ASSERT_TRUE(check(q, NR, TAG));
+}
+
+/* A new mapping where the pages used to be must not be taken for theirs. */
+TEST_F(lazy, mremap_new_at_old)
+{
+	char *p = map(8, NR), *q = at(100);
+
+	fill(p, NR, TAG);
+	ASSERT_TRUE(move(p, NR, q));
+	map(8, NR);
+	fill(p, NR, TAG2);
+	ASSERT_TRUE(swap_out(q, NR, 0));
+	ASSERT_TRUE(swap_out(p, NR, 0));
+	ASSERT_TRUE(check(q, NR, TAG));
+	ASSERT_TRUE(check(p, NR, TAG2));
+	ASSERT_TRUE(count_vmas(p, NR, 1));
+	ASSERT_TRUE(count_vmas(q, NR, 1));
+}
+
+TEST_F(lazy, mremap_hugetlb_at_old)
+{
+	char *p = map(512, NR), *q = at(2048), *h;
+	size_t size = default_huge_page_size();
+
+	NEED(size && size <= MB(2), "no hugetlb, or too large a page");
+	NEED(tweak("/proc/sys/vm/nr_hugepages", "2"), "no nr_hugepages");
+	fill(p, NR, TAG);
+	ASSERT_TRUE(move(p, NR, q));
+	h = mmap(p, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED |
+		 MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+	if (h != p)
+		SKIP(return, "no huge page");
+	memset(h, 0x5a, size);
+	ASSERT_TRUE(swap_out_and_check(q, NR, TAG));
+	ASSERT_EQ(h[0], 0x5a);
+	ASSERT_EQ(h[size - 1], 0x5a);
+	munmap(h, size);
+}
+
+TEST_F(lazy, mremap_pfnmap_at_old)
+{
+	char *p = map(8, NR), *q = at(100);
+	int fd = open("/dev/mem", O_RDONLY | O_CLOEXEC);
+
+	NEED(fd >= 0, "no /dev/mem");
+	fill(p, NR, TAG);
+	ASSERT_TRUE(move(p, NR, q));
+	/* The first megabyte of a PC may always be mapped. */
+	if (mmap(p, len(NR), PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0xc0000) != p)
+		SKIP(return, "/dev/mem cannot be mapped");
+	ASSERT_TRUE(swap_out_and_check(q, NR, TAG));
+	ASSERT_EQ(munmap(p, len(NR)), 0);
+	close(fd);
+}
+
+/* realloc() of a growing array, past the size of a lazy VMA */
+TEST_F(lazy, mremap_grow)
+{
+	size_t n = MB(1) / psize(), slot = MB(4) / psize();
+	char *p = map(0, n);
+
+	NEED(!variant->file, "the file is no longer than that");
+	fill(p, n, TAG);
+	for (int i = 1; i < 4; i++) {
+		char *q = mremap(p, len(i * n), len((i + 1) * n),
+				 MREMAP_MAYMOVE | MREMAP_FIXED, at(i * slot));
+
+		ASSERT_EQ(q, at(i * slot));
+		p = q;
+		fill(p + len(i * n), n, TAG + i * n);
+		ASSERT_TRUE(count_vmas(p, (i + 1) * n, 1));
+	}
+	ASSERT_TRUE(swap_out(p, 4 * n, 0));
+	ASSERT_TRUE(check(p, 4 * n, TAG));
+}
+
+/* In place, and back to a smaller size */
+TEST_F(lazy, mremap_grow_in_place)
+{
+	char *p = map(8, NR);
+
+	fill(p, NR, TAG);
+	ASSERT_EQ(munmap(p + len(NR), len(NR)), 0);
+	ASSERT_EQ(mremap(p, len(NR), len(2 * NR), 0), p);
+	fill(p + len(NR), NR, TAG + NR);
+	ASSERT_TRUE(swap_out_and_check(p, 2 * NR, TAG));
+	ASSERT_TRUE(count_vmas(p, 2 * NR, 1));
+	ASSERT_EQ(mremap(p, len(2 * NR), len(NR / 2), 0), p);
+	ASSERT_TRUE(swap_out_and_check(p, NR / 2, TAG));
+}
+
+TEST_F(lazy, mremap_then_fork)
+{
+	char *p = map(8, NR), *q = at(100);
+	struct kid *k;
+
+	fill(p, NR, TAG);
+	ASSERT_TRUE(move(p, NR, q));
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(reclaim(q, NR));
+	ASSERT_TRUE(in(k, check, q, NR, TAG));
+	ASSERT_TRUE(check(q, NR, TAG));
+	ASSERT_TRUE(in(k, fill, q, NR / 2, TAG2));
+	ASSERT_TRUE(in(k, swap_out_and_check, q, NR / 2, TAG2));
+}
+
+/* Moved where it was shared: here the pages keep their offsets. */
+TEST_F(lazy, fork_then_mremap)
+{
+	char *p = map(8, NR), *q = at(100);
+	struct kid *k;
+
+	fill(p, NR, TAG);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(move(p, NR, q));
+	fill(q, NR / 2, TAG2);
+	ASSERT_TRUE(swap_out(q, NR / 2, 0));
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(reclaim(q, NR));
+	ASSERT_TRUE(check(q, NR / 2, TAG2));
+	ASSERT_TRUE(check(q + len(NR / 2), NR / 2, TAG + NR / 2));
+	ASSERT_TRUE(in(k, check, p, NR, TAG));
+	/* A fork of the moved one, with the first child gone */
+	quit(k);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(reclaim(q, NR));
+	ASSERT_TRUE(in(k, check, q, NR / 2, TAG2));
+	ASSERT_TRUE(in(k, fill, q, NR, TAG3));
+	ASSERT_TRUE(in(k, swap_out_and_check, q, NR, TAG3));
+}
+
+TEST_F(lazy, mremap_in_child)
+{
+	char *p = map(8, NR), *q = at(100);
+	struct kid *k, *c;
+
+	fill(p, NR, TAG);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, fill, p, NR / 4, TAG2));
+	ASSERT_TRUE(in(k, do_move, p, NR, 100));
+	ASSERT_TRUE(in(k, fill, q + len(NR / 2), NR / 4, TAG3));
+	ASSERT_TRUE(reclaim(q, NR));
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(in(k, check, q, NR / 4, TAG2));
+	ASSERT_TRUE(in(k, check, q + len(NR / 4), NR / 4, TAG + NR / 4));
+	ASSERT_TRUE(in(k, check, q + len(NR / 2), NR / 4, TAG3));
+	ASSERT_TRUE(check(p, NR, TAG));
+	ASSERT_TRUE(in(k, swap_out, q, NR / 4, 0));
+	c = fork_kid(k);
+	ASSERT_NE(c, NULL);
+	quit(k);
+	ASSERT_TRUE(reclaim(q, NR));
+	ASSERT_TRUE(in(c, check, q, NR / 4, TAG2));
+	ASSERT_TRUE(in(c, check, q + len(NR / 4), NR / 4, TAG + NR / 4));
+}
+
+/*
+ * Next to a neighbour at the destination.  Pages that were never shared have
+ * no reason to keep the new VMA from merging; without the switch they do.
+ */
+TEST_F(lazy, mremap_to_neighbour)
+{
+	char *p = map(8, NR), *q = map(100, NR);
+	unsigned int want = variant->on && !variant->file ? 1 : 2;
+
+	fill(p, NR, TAG);
+	fill(q, NR, TAG2);
+	ASSERT_TRUE(move(p, NR, q + len(NR)));
+	ASSERT_TRUE(count_vmas(q, 2 * NR, want));
+	ASSERT_TRUE(swap_out(q, 2 * NR, 0));
+	ASSERT_TRUE(check(q, NR, TAG2));
+	ASSERT_TRUE(check(q + len(NR), NR, TAG));
+}
+
+/* The hole between two pieces of one VMA, from where it was taken */
+TEST_F(lazy, mremap_into_hole)
+{
+	char *p = map(8, 3 * NR), *s = p + len(NR), *q = at(100);
+	struct kid *k;
+
+	fill(p, 3 * NR, TAG);
+	ASSERT_TRUE(move(s, NR, q));
+	ASSERT_TRUE(count_vmas(p, 3 * NR, 2));
+	ASSERT_TRUE(move(q, NR, s));
+	ASSERT_TRUE(count_vmas(p, 3 * NR, 1));
+	ASSERT_TRUE(swap_out_and_check(p, 3 * NR, TAG));
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(move(s, NR, q));
+	ASSERT_TRUE(move(q, NR, s));
+	ASSERT_TRUE(count_vmas(p, 3 * NR, 1));
+	ASSERT_TRUE(reclaim(p, 3 * NR));
+	ASSERT_TRUE(check(p, 3 * NR, TAG));
+	ASSERT_TRUE(in(k, check, p, 3 * NR, TAG));
+}
+
+/*
+ * A populated VMA is moved right behind or in front of what stays of itself:
+ * source and neighbour are the same VMA.
+ */
+TEST_F(lazy, mremap_self_merge)
+{
+	char *p = map(8, 2 * NR);
+
+	fill(p, 2 * NR, TAG);
+	ASSERT_TRUE(move(p, NR, p + len(2 * NR)));
+	ASSERT_TRUE(swap_out(p + len(NR), 2 * NR, 0));
+	ASSERT_TRUE(check(p + len(NR), NR, TAG + NR));
+	ASSERT_TRUE(check(p + len(2 * NR), NR, TAG));
+	ASSERT_TRUE(move(p + len(2 * NR), NR, p));
+	ASSERT_TRUE(count_vmas(p, 2 * NR, variant->on || variant->file ? 1 : 1));
+	ASSERT_TRUE(swap_out_and_check(p, 2 * NR, TAG));
+}
+
+/* The whole VMA to the place that it shares a border with */
+TEST_F(lazy, mremap_adjacent)
+{
+	char *p = map(8, NR);
+
+	fill(p, NR, TAG);
+	ASSERT_TRUE(move(p, NR, p + len(NR)));
+	ASSERT_TRUE(swap_out_and_check(p + len(NR), NR, TAG));
+	map(8, NR);
+	fill(p, NR, TAG2);
+	ASSERT_TRUE(swap_out(p, 2 * NR, 0));
+	ASSERT_TRUE(check(p, NR, TAG2));
+	ASSERT_TRUE(check(p + len(NR), NR, TAG));
+}
+
+TEST_F(lazy, mremap_dontunmap_twice)
+{
+	int flags = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;
+	char *p = map(8, NR), *q = at(100), *r = at(200);
+
+	fill(p, NR, TAG);
+	NEED(mremap(p, len(NR), len(NR), flags, q) == q, "no MREMAP_DONTUNMAP");
+	fill(p, NR, TAG2);
+	ASSERT_EQ(mremap(p, len(NR), len(NR), flags, r), r);
+	fill(p, NR, TAG3);
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG3));
+	ASSERT_TRUE(swap_out_and_check(q, NR, TAG));
+	ASSERT_TRUE(swap_out_and_check(r, NR, TAG2));
+}
+
+/*
+ * The same place within 2 MB, and nothing else there: then the kernel moves
+ * the page table itself, folios unseen.
+ */
+static bool move_realigned(size_t n, bool forked)
+{
+	size_t big = MB(2) / psize();
+	char *p = map(100, n), *q = at(4 * big + 100);
+	struct kid *k = NULL;
+
+	fill(p, n, TAG);
+	if (forked) {
+		k = fork_kid(NULL);
+		if (!k)
+			return false;
+	}
+	munmap(at(0), len(100));
+	munmap(at(100 + n), len(3 * big - 100 - n));
+	munmap(at(4 * big), len(4 * big));
+	if (!move(p, n, q) || !check(q, n, TAG))
+		return false;
+	if (forked) {
+		if (!reclaim(q, n) || !reclaim(p, n) ||
+		    !in(k, check, p, n, TAG))
+			return false;
+		quit(k);
+	}
+	fill(q, n / 2, TAG);
+	return swap_out_and_check(q, n, TAG) && count_vmas(q, n, 1);
+}
+
+TEST_F(lazy, mremap_realign)
+{
+	ASSERT_TRUE(move_realigned(300, false));
+}
+
+TEST_F(lazy, mremap_realign_forked)
+{
+	ASSERT_TRUE(move_realigned(300, true));
+}
+
+TEST_F(lazy, mremap_pmd)
+{
+	ASSERT_TRUE(move_realigned(2 * MB(2) / psize(), false));
+}
+
+/* Grown past the bound from a small one, then moved by page table */
+TEST_F(lazy, mremap_pmd_grown)
+{
+	size_t big = MB(2) / psize(), half = big / 2;
+	char *p = map(0, half), *q = at(4 * big);
+
+	fill(p, half, TAG);
+	map(half, 3 * half);
+	fill(p + len(half), 3 * half, TAG + half);
+	ASSERT_TRUE(count_vmas(p, 2 * big, 1));
+	ASSERT_TRUE(move(p, 2 * big, q));
+	ASSERT_TRUE(swap_out(q, 2 * big, 0));
+	ASSERT_TRUE(check(q, 2 * big, TAG));
+	ASSERT_TRUE(count_vmas(q, 2 * big, 1));
+	ASSERT_TRUE(move(q, 2 * big, p));
+	ASSERT_TRUE(swap_out(p, 2 * big, 0));
+	ASSERT_TRUE(check(p, 2 * big, TAG));
+}
+
+/* What fails before it starts leaves all as it was. */
+TEST_F(lazy, mremap_refused)
+{
+	char *p = map(8, NR), *q = at(100);
+	int flags = MREMAP_MAYMOVE | MREMAP_FIXED;
+
+	fill(p, NR, TAG);
+	ASSERT_EQ(mremap(p, len(NR), len(NR), flags, q + 1), MAP_FAILED);
+	ASSERT_EQ(errno, EINVAL);
+	ASSERT_EQ(mremap(p, len(NR), len(NR), flags, p + len(1)), MAP_FAILED);
+	ASSERT_EQ(errno, EINVAL);
+	/* Part of the source is not there */
+	ASSERT_EQ(munmap(p, len(1)), 0);
+	ASSERT_EQ(mremap(p, len(NR), len(NR), flags, q), MAP_FAILED);
+	ASSERT_EQ(errno, EFAULT);
+	p += len(1);
+	ASSERT_TRUE(swap_out_and_check(p, NR - 1, TAG + 1));
+	/* One that cannot grow */
+	ASSERT_EQ(mremap(p, len(NR - 1), len(2 * NR), 0), MAP_FAILED);
+	ASSERT_EQ(errno, ENOMEM);
+	ASSERT_TRUE(swap_out_and_check(p, NR - 1, TAG + 1));
+	ASSERT_TRUE(count_vmas(p, NR - 1, 1));
+}
+
+TEST_F(lazy, mremap_rlimit)
+{
+	struct rlimit rl, old;
+	char *p = map(8, NR), *q;
+
+	fill(p, NR, TAG);
+	ASSERT_EQ(getrlimit(RLIMIT_AS, &old), 0);
+	rl = old;
+	rl.rlim_cur = MB(1);
+	ASSERT_EQ(setrlimit(RLIMIT_AS, &rl), 0);
+	q = mremap(p, len(NR), len(4 * NR), MREMAP_MAYMOVE);
+	ASSERT_EQ(setrlimit(RLIMIT_AS, &old), 0);
+	ASSERT_EQ(q, MAP_FAILED);
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+	ASSERT_TRUE(count_vmas(p, NR, 1));
+}
+
+/*
+ * Several VMAs in one call, the second of which may not be moved that way:
+ * the first one is at the new place then, the others are not.
+ */
+TEST_F(lazy, mremap_half_way)
+{
+	int flags = MREMAP_MAYMOVE | MREMAP_FIXED;
+	char *p = map(8, NR), *z = p + len(NR), *q = at(100);
+	int fd = open("/dev/zero", O_RDWR | O_CLOEXEC);
+
+	NEED(fd >= 0, "no /dev/zero");
+	ASSERT_EQ(mmap(z, len(NR), PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_FIXED, fd, 0), z);
+	fill(p, NR, TAG);
+	fill(z, NR, TAG2);
+	ASSERT_EQ(mremap(p, len(2 * NR), len(2 * NR), flags, q), MAP_FAILED);
+	ASSERT_EQ(errno, EFAULT);
+	if (count_vmas(q, NR, 0)) {
+		ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+	} else {
+		ASSERT_TRUE(swap_out_and_check(q, NR, TAG));
+		ASSERT_TRUE(count_vmas(p, NR, 0));
+	}
+	ASSERT_TRUE(swap_out_and_check(z, NR, TAG2));
+	close(fd);
+}
+
+/* Several VMAs in one call, with holes between them */
+TEST_F(lazy, mremap_several)
+{
+	char *p = map(8, 3 * NR), *q = at(100);
+
+	fill(p, 3 * NR, TAG);
+	ASSERT_EQ(mprotect(p + len(NR), len(NR), PROT_READ), 0);
+	NEED(move(p, 3 * NR, q), "no move of several VMAs");
+	ASSERT_TRUE(count_vmas(q, 3 * NR, 3));
+	ASSERT_TRUE(swap_out_and_check(q, 3 * NR, TAG));
+	ASSERT_EQ(mprotect(q + len(NR), len(NR), PROT_READ | PROT_WRITE), 0);
+	ASSERT_TRUE(count_vmas(q, 3 * NR, 1));
+	ASSERT_TRUE(swap_out_and_check(q, 3 * NR, TAG));
+}
+
+/* Split and merge */
+
+TEST_F(lazy, split_mprotect)
+{
+	char *p = map(8, NR);
+
+	fill(p, NR, TAG);
+	ASSERT_EQ(mprotect(p + len(4), len(4), PROT_READ), 0);
+	ASSERT_TRUE(count_vmas(p, NR, 3));
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+	fill(p, 4, TAG);
+	ASSERT_EQ(mprotect(p + len(4), len(4), PROT_READ | PROT_WRITE), 0);
+	ASSERT_TRUE(count_vmas(p, NR, 1));
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+}
+
+TEST_F(lazy, split_munmap_middle)
+{
+	char *p = map(8, NR);
+
+	fill(p, NR, TAG);
+	ASSERT_EQ(munmap(p + len(4), len(4)), 0);
+	ASSERT_TRUE(count_vmas(p, NR, 2));
+	ASSERT_TRUE(swap_out_and_check(p, 4, TAG));
+	ASSERT_TRUE(swap_out_and_check(p + len(8), NR - 8, TAG + 8));
+	/* Fill the hole: one VMA again, as they have an anon_vma in common. */
+	map(12, 4);
+	ASSERT_TRUE(count_vmas(p, NR, 1));
+	fill(p + len(4), 4, TAG + 4);
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+}
+
+TEST_F(lazy, unmap_half)
+{
+	char *p = map(8, NR);
+
+	fill(p, NR, TAG);
+	ASSERT_EQ(munmap(p, len(NR / 2)), 0);
+	ASSERT_TRUE(swap_out_and_check(p + len(NR / 2), NR / 2, TAG + NR / 2));
+	map(8, NR / 2);
+	ASSERT_TRUE(count_vmas(p, NR, 1));
+	fill(p, NR / 2, TAG);
+	ASSERT_EQ(munmap(p + len(NR / 2), len(NR / 2)), 0);
+	ASSERT_TRUE(swap_out_and_check(p, NR / 2, TAG));
+}
+
+/* Pieces that fault while they are apart */
+TEST_F(lazy, split_fault_merge)
+{
+	char *p = map(8, NR);
+
+	ASSERT_EQ(mprotect(p, len(NR / 2), PROT_READ | PROT_WRITE | PROT_EXEC), 0);
+	ASSERT_TRUE(count_vmas(p, NR, 2));
+	fill(p, NR, TAG);
+	ASSERT_EQ(mprotect(p, len(NR / 2), PROT_READ | PROT_WRITE), 0);
+	ASSERT_TRUE(count_vmas(p, NR, 1));
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+}
+
+TEST_F(lazy, split_fork_merge)
+{
+	char *p = map(8, NR);
+	struct kid *k;
+
+	fill(p, NR, TAG);
+	ASSERT_EQ(mprotect(p + len(4), len(4), PROT_READ), 0);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, count_vmas, p, NR, 3));
+	ASSERT_EQ(mprotect(p + len(4), len(4), PROT_READ | PROT_WRITE), 0);
+	ASSERT_TRUE(in(k, do_protect, p + len(4), 4, PROT_READ | PROT_WRITE));
+	ASSERT_TRUE(count_vmas(p, NR, 1));
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(check(p, NR, TAG));
+	ASSERT_TRUE(in(k, check, p, NR, TAG));
+	ASSERT_TRUE(in(k, fill, p, NR, TAG2));
+	ASSERT_TRUE(in(k, swap_out_and_check, p, NR, TAG2));
+}
+
+/* Split after fork, on either side */
+TEST_F(lazy, fork_split)
+{
+	char *p = map(8, NR);
+	struct kid *k, *c;
+
+	fill(p, NR, TAG);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, fill, p, 2, TAG));
+	ASSERT_TRUE(in(k, do_protect, p + len(4), 4, PROT_READ));
+	ASSERT_TRUE(in(k, count_vmas, p, NR, 3));
+	ASSERT_EQ(munmap(p + len(8), len(4)), 0);
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(in(k, check, p, NR, TAG));
+	ASSERT_TRUE(check(p, 8, TAG));
+	c = fork_kid(k);
+	ASSERT_NE(c, NULL);
+	ASSERT_TRUE(in(k, do_protect, p + len(4), 4, PROT_READ | PROT_WRITE));
+	ASSERT_TRUE(in(k, count_vmas, p, NR, 1));
+	ASSERT_TRUE(in(k, fill, p, 8, TAG2));
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(in(k, check, p, 8, TAG2));
+	ASSERT_TRUE(in(c, check, p, NR, TAG));
+	ASSERT_TRUE(check(p, 8, TAG));
+}
+
+/* Each page a VMA of its own and back, in a child too */
+TEST_F(lazy, split_all)
+{
+	char *p = map(8, NR);
+	struct kid *k;
+
+	fill(p, NR, TAG);
+	for (size_t i = 0; i < NR; i += 2)
+		ASSERT_EQ(mprotect(p + len(i), psize(), PROT_READ), 0);
+	ASSERT_TRUE(count_vmas(p, NR, NR));
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_EQ(mprotect(p, len(NR), PROT_READ | PROT_WRITE), 0);
+	ASSERT_TRUE(in(k, do_protect, p, NR, PROT_READ | PROT_WRITE));
+	ASSERT_TRUE(count_vmas(p, NR, 1));
+	ASSERT_TRUE(check(p, NR, TAG));
+	ASSERT_TRUE(in(k, check, p, NR, TAG));
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(check(p, NR, TAG));
+}
+
+/*
+ * Two that faulted on their own, with a hole that is filled then.  Upstream
+ * gives them an anon_vma each, so they stay two; without any they need not.
+ */
+TEST_F(lazy, merge_separate)
+{
+	char *p = map(8, NR);
+
+	fill(p, NR, TAG);
+	map(8 + NR + 1, NR);
+	fill(p + len(NR + 1), NR, TAG + NR + 1);
+	map(8 + NR, 1);
+	ASSERT_TRUE(count_vmas(p, 2 * NR + 1, variant->on ? 1 : 2));
+	fill(p + len(NR), 1, TAG + NR);
+	ASSERT_TRUE(swap_out_and_check(p, 2 * NR + 1, TAG));
+}
+
+/* The same when one of them, or both, had to get an anon_vma */
+TEST_F(lazy, merge_forked_neighbour)
+{
+	char *p = map(8, NR);
+	struct kid *k;
+
+	fill(p, NR, TAG);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	map(8 + NR + 1, NR);
+	fill(p + len(NR + 1), NR, TAG + NR + 1);
+	map(8 + NR, 1);
+	fill(p + len(NR), 1, TAG + NR);
+	ASSERT_TRUE(reclaim(p, 2 * NR + 1));
+	ASSERT_TRUE(check(p, 2 * NR + 1, TAG));
+	ASSERT_TRUE(in(k, check, p, NR, TAG));
+	quit(k);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(reclaim(p, 2 * NR + 1));
+	ASSERT_TRUE(check(p, 2 * NR + 1, TAG));
+	ASSERT_TRUE(in(k, check, p, 2 * NR + 1, TAG));
+}
+
+/* Growing by small mmaps, as malloc arenas do: always one VMA */
+TEST_F(lazy, merge_growing)
+{
+	struct kid *k = NULL;
+	char *p = at(8);
+
+	for (size_t i = 0; i < NR; i++) {
+		map(8 + i, 1);
+		fill(p + len(i), 1, TAG + i);
+		if (i == NR / 2)
+			k = fork_kid(NULL);
+	}
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(count_vmas(p, NR, 1));
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(check(p, NR, TAG));
+	ASSERT_TRUE(in(k, check, p, NR / 2 + 1, TAG));
+	/* In the child and downwards, next to what it inherited */
+	for (size_t i = 1; i < 8; i++) {
+		ASSERT_TRUE(in(k, do_map, p - len(i), 1, 0));
+		ASSERT_TRUE(in(k, fill, p - len(i), 1, TAG2 + 8 - i));
+	}
+	ASSERT_TRUE(reclaim(p - len(7), NR));
+	ASSERT_TRUE(in(k, check, p - len(7), 7, TAG2 + 1));
+	ASSERT_TRUE(in(k, check, p, NR / 2 + 1, TAG));
+}
+
+/* Advice splits VMAs as well. */
+TEST_F(lazy, split_madvise)
+{
+	char *p = map(8, NR);
+
+	fill(p, NR, TAG);
+	ASSERT_EQ(madvise(p + len(4), len(4), MADV_DONTDUMP), 0);
+	ASSERT_TRUE(count_vmas(p, NR, 3));
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+	ASSERT_EQ(madvise(p + len(4), len(4), MADV_DODUMP), 0);
+	ASSERT_TRUE(count_vmas(p, NR, 1));
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+}
+
+/* A new mapping over the middle of an old one */
+TEST_F(lazy, map_over)
+{
+	char *p = map(8, NR);
+	struct kid *k;
+
+	fill(p, NR, TAG);
+	map(12, 4);
+	ASSERT_TRUE(count_vmas(p, NR, 1));
+	ASSERT_TRUE(check_zero(p + len(4), 4, 0));
+	fill(p + len(4), 4, TAG2);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	map(10, 2);
+	fill(p + len(2), 2, TAG3);
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(check(p, 2, TAG));
+	ASSERT_TRUE(check(p + len(2), 2, TAG3));
+	ASSERT_TRUE(check(p + len(4), 4, TAG2));
+	ASSERT_TRUE(in(k, check, p, 4, TAG));
+	ASSERT_TRUE(in(k, check, p + len(4), 4, TAG2));
+}
+
+/* Swap */
+
+/* Written by the parent, swapped out, and the parent is gone */
+TEST_F(lazy, swap_fork_parent_gone)
+{
+	char *p = map(8, NR);
+	struct kid *k = fork_kid(NULL), *c;
+
+	ASSERT_TRUE(in(k, fill, p, NR, TAG));
+	ASSERT_TRUE(in(k, swap_out, p, NR, 0));
+	c = fork_kid(k);
+	ASSERT_NE(c, NULL);
+	quit(k);
+	ASSERT_TRUE(churn(20));
+	ASSERT_TRUE(in(c, check, p, NR / 2, TAG));
+	ASSERT_TRUE(in(c, swap_out, p, NR, 0));
+	ASSERT_TRUE(in(c, fill, p, NR, TAG2));
+	ASSERT_TRUE(in(c, swap_out_and_check, p, NR, TAG2));
+}
+
+TEST_F(lazy, swap_fork_both)
+{
+	char *p = map(8, NR);
+	struct kid *k;
+
+	fill(p, NR, TAG);
+	ASSERT_TRUE(swap_out(p, NR, 0));
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	/* Child first for one half, parent first for the other */
+	ASSERT_TRUE(in(k, check, p, NR / 2, TAG));
+	ASSERT_TRUE(check(p + len(NR / 2), NR / 2, TAG + NR / 2));
+	ASSERT_TRUE(in(k, check, p, NR, TAG));
+	ASSERT_TRUE(check(p, NR, TAG));
+	ASSERT_TRUE(reclaim(p, NR));
+	/* And with writes */
+	ASSERT_TRUE(in(k, fill, p, NR / 2, TAG2));
+	fill(p + len(NR / 2), NR / 2, TAG3);
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(in(k, check, p, NR / 2, TAG2));
+	ASSERT_TRUE(in(k, check, p + len(NR / 2), NR / 2, TAG + NR / 2));
+	ASSERT_TRUE(check(p, NR / 2, TAG));
+	ASSERT_TRUE(check(p + len(NR / 2), NR / 2, TAG3));
+}
+
+/* Parent swaps in what the child is to be found through later */
+TEST_F(lazy, swap_fork_child_gone)
+{
+	char *p = map(8, NR);
+	struct kid *k;
+
+	fill(p, NR, TAG);
+	ASSERT_TRUE(swap_out(p, NR, 0));
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, check, p, NR, TAG));
+	quit(k);
+	ASSERT_TRUE(check(p, NR, TAG));
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+	fill(p, NR, TAG2);
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG2));
+}
+
+/*
+ * Folios that stay in the swap cache, with the mapping they had when they were
+ * reclaimed, while their owner forks, moves, or dies.
+ */
+TEST_F(lazy, stale_fork)
+{
+	char *p = map(8, NR);
+	struct kid *k;
+	int fd;
+
+	fill(p, NR, TAG);
+	fd = hold_pages(p, NR);
+	ASSERT_GE(fd, 0);
+	ASSERT_TRUE(swap_out(p, NR, 0));
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, check, p, NR / 2, TAG));
+	ASSERT_TRUE(check(p + len(NR / 2), NR / 2, TAG + NR / 2));
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(in(k, check, p, NR, TAG));
+	ASSERT_TRUE(check(p, NR, TAG));
+	close(fd);
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(in(k, check, p, NR, TAG));
+	ASSERT_TRUE(check(p, NR, TAG));
+}
+
+TEST_F(lazy, stale_fork_write)
+{
+	char *p = map(8, NR);
+	struct kid *k;
+	int fd;
+
+	fill(p, NR, TAG);
+	fd = hold_pages(p, NR);
+	ASSERT_GE(fd, 0);
+	ASSERT_TRUE(swap_out(p, NR, 0));
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, fill, p, NR / 2, TAG2));
+	fill(p + len(NR / 2), NR / 2, TAG3);
+	ASSERT_TRUE(reclaim(p, NR));
+	close(fd);
+	ASSERT_TRUE(in(k, check, p, NR / 2, TAG2));
+	ASSERT_TRUE(in(k, check, p + len(NR / 2), NR / 2, TAG + NR / 2));
+	ASSERT_TRUE(check(p, NR / 2, TAG));
+	ASSERT_TRUE(check(p + len(NR / 2), NR / 2, TAG3));
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(check(p, NR / 2, TAG));
+}
+
+/* No fork: the process gets back what it swapped out itself. */
+TEST_F(lazy, stale_same)
+{
+	char *p = map(8, NR);
+	int fd;
+
+	fill(p, NR, TAG);
+	fd = hold_pages(p, NR);
+	ASSERT_GE(fd, 0);
+	ASSERT_TRUE(swap_out(p, NR, 0));
+	ASSERT_TRUE(check(p, NR / 2, TAG));
+	fill(p + len(NR / 2), NR / 2, TAG + NR / 2);
+	ASSERT_TRUE(swap_out(p, NR, 0));
+	close(fd);
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+}
+
+/* Owner dead, its mm_struct used again, and the pages wanted by its child */
+TEST_F(lazy, stale_mm_reused)
+{
+	char *p = map(8, NR);
+	struct kid *k = fork_kid(NULL), *c;
+	int fd;
+
+	/* The pages are the kid's, the pipe is ours: take them by its memory */
+	ASSERT_TRUE(in(k, fill, p, NR, TAG));
+	fill(p, NR, TAG2);
+	fd = hold_pages(p, NR);
+	ASSERT_GE(fd, 0);
+	ASSERT_TRUE(swap_out(p, NR, 0));
+	ASSERT_TRUE(in(k, swap_out, p, NR, 0));
+	c = fork_kid(k);
+	ASSERT_NE(c, NULL);
+	quit(k);
+	ASSERT_TRUE(churn(30));
+	ASSERT_TRUE(in(c, check, p, NR, TAG));
+	ASSERT_TRUE(check(p, NR, TAG2));
+	ASSERT_TRUE(reclaim(p, NR));
+	close(fd);
+	ASSERT_TRUE(in(c, check, p, NR, TAG));
+	ASSERT_TRUE(check(p, NR, TAG2));
+}
+
+static int shared_fd = -1;
+
+/* The read end of a pipe holds the page, and a child inherits it. */
+static bool do_hold(char *p, size_t n, unsigned int unused)
+{
+	shared_fd = hold_pages(p, n);
+	return shared_fd >= 0;
+}
+
+TEST_F(lazy, stale_owner_dead)
+{
+	char *p = map(8, NR);
+	struct kid *k = fork_kid(NULL), *c, *d;
+
+	ASSERT_TRUE(in(k, fill, p, NR, TAG));
+	ASSERT_TRUE(in(k, do_hold, p, NR, 0));
+	ASSERT_TRUE(in(k, swap_out, p, NR, 0));
+	c = fork_kid(k);
+	ASSERT_NE(c, NULL);
+	quit(k);
+	ASSERT_TRUE(churn(30));
+	/* More that come to the old place with pages of their own */
+	d = fork_kid(NULL);
+	ASSERT_NE(d, NULL);
+	ASSERT_TRUE(in(d, fill, p, NR, TAG2));
+	ASSERT_TRUE(in(c, check, p, NR / 2, TAG));
+	ASSERT_TRUE(in(c, fill, p + len(NR / 2), NR / 2, TAG3));
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(in(d, check, p, NR, TAG2));
+	ASSERT_TRUE(in(c, check, p, NR / 2, TAG));
+	ASSERT_TRUE(in(c, check, p + len(NR / 2), NR / 2, TAG3));
+}
+
+TEST_F(lazy, stale_mremap)
+{
+	char *p = map(8, NR), *q = at(100);
+	int fd;
+
+	fill(p, NR, TAG);
+	fd = hold_pages(p, NR);
+	ASSERT_GE(fd, 0);
+	ASSERT_TRUE(swap_out(p, NR, 0));
+	ASSERT_TRUE(move(p, NR, q));
+	map(8, NR);
+	fill(p, NR, TAG2);
+	ASSERT_TRUE(check(q, NR, TAG));
+	ASSERT_TRUE(swap_out(q, NR, 0));
+	close(fd);
+	ASSERT_TRUE(swap_out_and_check(q, NR, TAG));
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG2));
+}
+
+/* Written to while a reference from before the fork is on the shared page */
+TEST_F(lazy, vmsplice_fork)
+{
+	char *p = map(8, NR), *buf;
+	struct kid *k;
+	int fd;
+
+	fill(p, NR, TAG);
+	fd = hold_pages(p, NR);
+	ASSERT_GE(fd, 0);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	fill(p, NR, TAG2);
+	ASSERT_TRUE(in(k, check, p, NR, TAG));
+	buf = map(100, NR);
+	for (size_t i = 0; i < len(NR);) {
+		ssize_t r = read(fd, buf + i, len(NR) - i);
+
+		ASSERT_GT(r, 0);
+		i += r;
+	}
+	ASSERT_TRUE(check(buf, NR, TAG));
+	close(fd);
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(check(p, NR, TAG2));
+	ASSERT_TRUE(in(k, check, p, NR, TAG));
+}
+
+TEST_F(lazy, swapoff)
+{
+	char *p = map(8, NR);
+
+	NEED(may_swapoff(), "swap is not on one zram alone");
+	fill(p, NR, TAG);
+	ASSERT_TRUE(swap_out(p, NR, 0));
+	ASSERT_TRUE(swap_cycle());
+	ASSERT_EQ(count_not(getpid(), p, NR, PM_PRESENT, PM_PRESENT,
+			    "is not back"), 0);
+	ASSERT_TRUE(check(p, NR, TAG));
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+}
+
+TEST_F(lazy, swapoff_forked)
+{
+	char *p = map(8, NR);
+	struct kid *k, *c;
+
+	NEED(may_swapoff(), "swap is not on one zram alone");
+	fill(p, NR, TAG);
+	ASSERT_TRUE(swap_out(p, NR, 0));
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, fill, p, NR / 4, TAG2));
+	ASSERT_TRUE(in(k, swap_out, p, NR / 4, 0));
+	c = fork_kid(k);
+	ASSERT_NE(c, NULL);
+	ASSERT_TRUE(swap_cycle());
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(check(p, NR, TAG));
+	ASSERT_TRUE(in(k, check, p, NR / 4, TAG2));
+	ASSERT_TRUE(in(k, check, p + len(NR / 4), NR / 4, TAG + NR / 4));
+	quit(k);
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(swap_cycle());
+	ASSERT_TRUE(in(c, check, p, NR / 4, TAG2));
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(in(c, check, p + len(NR / 4), NR / 4, TAG + NR / 4));
+}
+
+TEST_F(lazy, swapoff_stale)
+{
+	char *p = map(8, NR);
+	struct kid *k;
+	int fd;
+
+	NEED(may_swapoff(), "swap is not on one zram alone");
+	fill(p, NR, TAG);
+	fd = hold_pages(p, NR);
+	ASSERT_GE(fd, 0);
+	ASSERT_TRUE(swap_out(p, NR, 0));
+	ASSERT_TRUE(move(p, NR, at(100)));
+	p = at(100);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(swap_cycle());
+	close(fd);
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(check(p, NR, TAG));
+	ASSERT_TRUE(in(k, check, p, NR, TAG));
+}
+
+/* Migration */
+
+TEST_F(lazy, migrate)
+{
+	char *p = map(8, NR);
+
+	NEED(have_node1(), "one node only");
+	fill(p, NR, TAG);
+	for (int i = 0; i < 4; i++) {
+		ASSERT_TRUE(move_to_node(p, NR, !(i & 1)));
+		ASSERT_TRUE(check(p, NR, TAG));
+	}
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+}
+
+TEST_F(lazy, migrate_moved)
+{
+	char *p = map(8, NR), *q = at(100);
+
+	NEED(have_node1(), "one node only");
+	fill(p, NR, TAG);
+	ASSERT_TRUE(move(p, NR, q));
+	map(8, NR);
+	fill(p, NR, TAG2);
+	ASSERT_EQ(mprotect(q + len(4), len(4), PROT_READ), 0);
+	ASSERT_TRUE(move_to_node(q, NR, 1));
+	ASSERT_TRUE(check(q, NR, TAG));
+	ASSERT_TRUE(move_to_node(q, NR, 0));
+	ASSERT_TRUE(swap_out_and_check(q, NR, TAG));
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG2));
+}
+
+TEST_F(lazy, migrate_forked)
+{
+	char *p = map(8, NR);
+	struct kid *k, *c;
+
+	NEED(have_node1(), "one node only");
+	fill(p, NR, TAG);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, fill, p, NR / 4, TAG2));
+	c = fork_kid(k);
+	ASSERT_NE(c, NULL);
+	for (int i = 0; i < 4; i++) {
+		ASSERT_TRUE(move_to_node(p, NR, !(i & 1)));
+		/* The shared ones moved for all. */
+		ASSERT_TRUE(in(k, on_node, p + len(NR / 4), NR / 4, !(i & 1)));
+		ASSERT_TRUE(in(c, move_to_node, p, NR / 4, i & 1));
+		ASSERT_TRUE(in(k, on_node, p, NR / 4, i & 1));
+		ASSERT_TRUE(check(p, NR, TAG));
+		ASSERT_TRUE(in(k, check, p, NR / 4, TAG2));
+		ASSERT_TRUE(in(c, check, p, NR / 4, TAG2));
+	}
+	quit(k);
+	ASSERT_TRUE(in(c, move_to_node, p, NR, 1));
+	ASSERT_TRUE(on_node(p + len(NR / 4), NR / 4, 1));
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(check(p, NR, TAG));
+	ASSERT_TRUE(in(c, check, p, NR / 4, TAG2));
+}
+
+TEST_F(lazy, migrate_policy)
+{
+	unsigned long node0 = 1, node1 = 2;
+	char *p = map(8, NR);
+	long ret;
+
+	NEED(have_node1(), "one node only");
+	fill(p, NR, TAG);
+	ASSERT_TRUE(move_to_node(p, NR, 0));
+	ASSERT_EQ(syscall(__NR_mbind, p, len(NR), MPOL_BIND, &node1, 3,
+			  MPOL_MF_MOVE), 0);
+	ASSERT_TRUE(on_node(p, NR, 1));
+	ASSERT_TRUE(check(p, NR, TAG));
+	ASSERT_EQ(syscall(__NR_mbind, p, len(NR), MPOL_DEFAULT, NULL, 0, 0), 0);
+	/* All of the process, its stack and heap too */
+	for (int i = 0; i < 10; i++) {
+		ret = syscall(__NR_migrate_pages, getpid(), 3, &node1, &node0);
+		if (!ret)
+			break;
+		usleep(10000);
+	}
+	ASSERT_GE(ret, 0);
+	ASSERT_TRUE(on_node(p, NR, 0));
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+}
+
+/* Compaction does as it likes; nothing may be lost, and all be found after. */
+TEST_F(lazy, compact)
+{
+	char *p = map(8, 4 * NR);
+	struct kid *k;
+
+	fill(p, 4 * NR, TAG);
+	NEED(put("/proc/sys/vm/compact_memory", "1"), "no compaction");
+	ASSERT_TRUE(check(p, 4 * NR, TAG));
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, fill, p, NR, TAG2));
+	put("/proc/sys/vm/compact_memory", "1");
+	ASSERT_TRUE(check(p, 4 * NR, TAG));
+	ASSERT_TRUE(reclaim(p, 4 * NR));
+	ASSERT_TRUE(in(k, check, p, NR, TAG2));
+	ASSERT_TRUE(check(p, 4 * NR, TAG));
+}
+
+/* KSM */
+
+TEST_F(lazy, ksm)
+{
+	char *p = map(8, NR);
+
+	NEED(ksm_setup(), "no KSM");
+	fill_same(p, NR, TAG);
+	ASSERT_EQ(madvise(p, len(NR), MADV_MERGEABLE), 0);
+	ASSERT_TRUE(ksm_merge(p, NR, 0));
+	ASSERT_EQ(pfn_of(p), pfn_of(p + len(NR - 1)));
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(check_same(p, NR, TAG));
+	fill(p, NR / 2, TAG2);
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(check(p, NR / 2, TAG2));
+	ASSERT_EQ(madvise(p, len(NR), MADV_UNMERGEABLE), 0);
+	ASSERT_TRUE(swap_out(p, NR, 0));
+	ASSERT_TRUE(check(p, NR / 2, TAG2));
+	ASSERT_TRUE(check_same(p + len(NR / 2), NR / 2, TAG));
+	ASSERT_TRUE(count_vmas(p, NR, 1));
+}
+
+TEST_F(lazy, ksm_fork)
+{
+	char *p = map(8, NR);
+	struct kid *k;
+
+	NEED(ksm_setup(), "no KSM");
+	fill_same(p, NR, TAG);
+	ASSERT_EQ(madvise(p, len(NR), MADV_MERGEABLE), 0);
+	ASSERT_TRUE(ksm_merge(p, NR, 0));
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(in(k, check_same, p, NR, TAG));
+	ASSERT_TRUE(in(k, fill, p, NR, TAG2));
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(in(k, check, p, NR, TAG2));
+	ASSERT_TRUE(check_same(p, NR, TAG));
+	/* Merged in the child: it has no anon_vma of its own yet. */
+	ASSERT_TRUE(in(k, fill_same, p, NR, TAG2));
+	ASSERT_TRUE(in(k, ksm_merge, p, NR, 0));
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(in(k, check_same, p, NR, TAG2));
+	ASSERT_TRUE(check_same(p, NR, TAG));
+}
+
+TEST_F(lazy, ksm_moved)
+{
+	char *p = map(8, NR), *q = at(100);
+
+	NEED(ksm_setup(), "no KSM");
+	fill_same(p, NR, TAG);
+	ASSERT_TRUE(move(p, NR, q));
+	ASSERT_EQ(madvise(q, len(NR), MADV_MERGEABLE), 0);
+	ASSERT_TRUE(ksm_merge(q, NR, 0));
+	ASSERT_TRUE(move(q, NR, p));
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(check_same(p, NR, TAG));
+	if (have_node1()) {
+		unsigned long pfn = pfn_of(p);
+
+		move_pages(0, p, 1, (int []){ 1 }, (int []){ 0 });
+		note("KSM page at %lx, then %lx", pfn, pfn_of(p));
+		ASSERT_TRUE(check_same(p, NR, TAG));
+	}
+	ASSERT_EQ(madvise(p, len(NR), MADV_UNMERGEABLE), 0);
+	ASSERT_TRUE(swap_out(p, NR, 0));
+	ASSERT_TRUE(check_same(p, NR, TAG));
+}
+
+TEST_F(lazy, ksm_prctl)
+{
+	char *p = map(8, NR);
+
+	NEED(ksm_setup(), "no KSM");
+	NEED(!prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0), "no PR_SET_MEMORY_MERGE");
+	fill_same(p, NR, TAG);
+	ASSERT_TRUE(ksm_merge(p, NR, 0));
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(check_same(p, NR, TAG));
+	ASSERT_EQ(prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0), 0);
+	ASSERT_TRUE(swap_out(p, NR, 0));
+	ASSERT_TRUE(check_same(p, NR, TAG));
+}
+
+/* Large folios */
+
+static bool mthp_setup(void)
+{
+	return tweak(THP "hugepages-64kB/enabled", "always") &&
+	       psize() == 4096 && allow_thp();
+}
+
+static bool fill_large(char *p, size_t n, unsigned int tag)
+{
+	fill(p, n, tag);
+	return is_large(p);
+}
+
+TEST_F(lazy, mthp)
+{
+	char *p = map(16, 4 * NR);
+
+	NEED(!variant->file, "anonymous memory only");
+	NEED(mthp_setup(), "no 64 kB folios");
+	NEED(fill_large(p, 4 * NR, TAG), "no large folio to be had");
+	ASSERT_TRUE(swap_out(p, 4 * NR, 0));
+	ASSERT_TRUE(check(p, 4 * NR, TAG));
+	ASSERT_TRUE(reclaim(p, 4 * NR));
+	ASSERT_TRUE(check(p, 4 * NR, TAG));
+	ASSERT_TRUE(count_vmas(p, 4 * NR, 1));
+}
+
+/* One large folio in two VMAs */
+TEST_F(lazy, mthp_split_vma)
+{
+	char *p = map(16, 2 * NR);
+	struct kid *k;
+
+	NEED(!variant->file, "anonymous memory only");
+	NEED(mthp_setup(), "no 64 kB folios");
+	NEED(fill_large(p, 2 * NR, TAG), "no large folio to be had");
+	ASSERT_EQ(mprotect(p + len(NR / 2), len(NR), PROT_READ), 0);
+	ASSERT_TRUE(count_vmas(p, 2 * NR, 3));
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(reclaim(p, 2 * NR));
+	ASSERT_TRUE(check(p, 2 * NR, TAG));
+	ASSERT_TRUE(in(k, check, p, 2 * NR, TAG));
+	quit(k);
+	ASSERT_TRUE(swap_out_and_check(p, 2 * NR, TAG));
+}
+
+/* One large folio half of which is unmapped, or moved away */
+TEST_F(lazy, mthp_partial)
+{
+	char *p = map(16, 3 * NR), *q = at(104);
+
+	NEED(!variant->file, "anonymous memory only");
+	NEED(mthp_setup(), "no 64 kB folios");
+	NEED(fill_large(p, 3 * NR, TAG), "no large folio to be had");
+	ASSERT_TRUE(move(p + len(NR / 2), NR, q));
+	ASSERT_EQ(munmap(p + len(2 * NR + 4), len(4)), 0);
+	ASSERT_TRUE(swap_out_and_check(p, NR / 2, TAG));
+	ASSERT_TRUE(swap_out_and_check(q, NR, TAG + NR / 2));
+	ASSERT_TRUE(swap_out_and_check(p + len(3 * NR / 2), NR / 2 + 4,
+				       TAG + 3 * NR / 2));
+	ASSERT_TRUE(swap_out_and_check(p + len(2 * NR + 8), NR - 8,
+				       TAG + 2 * NR + 8));
+}
+
+/* Small ones first, large ones by a fault in the same VMA later */
+TEST_F(lazy, mthp_after_small)
+{
+	char *p = map(16, 4 * NR);
+
+	NEED(!variant->file, "anonymous memory only");
+	fill(p, NR, TAG);
+	NEED(mthp_setup(), "no 64 kB folios");
+	NEED(fill_large(p + len(NR), 3 * NR, TAG + NR),
+	     "no large folio to be had");
+	ASSERT_TRUE(swap_out_and_check(p, 4 * NR, TAG));
+}
+
+TEST_F(lazy, mthp_child)
+{
+	char *p = map(16, 4 * NR);
+	struct kid *k, *c;
+
+	NEED(!variant->file, "anonymous memory only");
+	fill(p, NR, TAG);
+	NEED(mthp_setup(), "no 64 kB folios");
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	NEED(in(k, fill_large, p + len(NR), 3 * NR, TAG + NR),
+	     "no large folio to be had");
+	ASSERT_TRUE(in(k, swap_out, p + len(NR), 3 * NR, 0));
+	ASSERT_TRUE(in(k, check, p, 4 * NR, TAG));
+	ASSERT_TRUE(in(k, fill_large, p + len(NR), 3 * NR, TAG + NR) || true);
+	ASSERT_TRUE(in(k, do_protect, p + len(NR + 4), NR, PROT_READ));
+	c = fork_kid(k);
+	ASSERT_NE(c, NULL);
+	ASSERT_TRUE(reclaim(p, 4 * NR));
+	ASSERT_TRUE(in(k, check, p, 4 * NR, TAG));
+	quit(k);
+	ASSERT_TRUE(reclaim(p, 4 * NR));
+	ASSERT_TRUE(in(c, check, p, 4 * NR, TAG));
+	ASSERT_TRUE(check(p, NR, TAG));
+}
+
+static bool is_huge(char *p)
+{
+	return check_huge_anon(p, MB(2), 1, read_pmd_pagesize());
+}
+
+static bool thp_setup(void)
+{
+	return read_pmd_pagesize() == MB(2) && tweak(THP "enabled", "madvise") &&
+	       allow_thp();
+}
+
+TEST_F(lazy, thp_fault)
+{
+	size_t n = MB(2) / psize();
+	char *p = map(n, n), *q = at(4 * n);
+	struct kid *k;
+
+	NEED(!variant->file, "anonymous memory only");
+	NEED(thp_setup(), "no THP of 2 MB");
+	ASSERT_EQ(madvise(p, len(n), MADV_HUGEPAGE), 0);
+	fill(p, n, TAG);
+	NEED(is_huge(p), "no huge page to be had");
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, check, p, n, TAG));
+	ASSERT_TRUE(in(k, fill, p, 2, TAG2));
+	ASSERT_TRUE(reclaim(p, n));
+	ASSERT_TRUE(in(k, check, p, 2, TAG2));
+	quit(k);
+	ASSERT_TRUE(check(p, n, TAG));
+	ASSERT_TRUE(move(p, n, q));
+	ASSERT_EQ(mprotect(q + len(n / 4), len(n / 2), PROT_READ), 0);
+	ASSERT_TRUE(swap_out(q, n, 0));
+	ASSERT_TRUE(check(q, n, TAG));
+}
+
+/* Two small VMAs, lazy each, are merged and then collapsed. */
+TEST_F(lazy, collapse)
+{
+	size_t n = MB(2) / psize();
+	char *p = map(n, n / 2);
+	struct kid *k;
+
+	NEED(!variant->file, "anonymous memory only");
+	NEED(thp_setup(), "no THP of 2 MB");
+	fill(p, n / 4, TAG);
+	map(n + n / 2, n / 2);
+	ASSERT_TRUE(count_vmas(p, n, 1));
+	NEED(!madvise(p, len(n), MADV_COLLAPSE), "no collapse: %s",
+	     strerror(errno));
+	ASSERT_TRUE(is_huge(p));
+	ASSERT_TRUE(check(p, n / 4, TAG));
+	fill(p + len(n / 2), 4, TAG2);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(reclaim(p, n));
+	ASSERT_TRUE(in(k, check, p, n / 4, TAG));
+	quit(k);
+	ASSERT_TRUE(swap_out(p, n, 0));
+	ASSERT_TRUE(check(p, n / 4, TAG));
+	ASSERT_TRUE(check(p + len(n / 2), 4, TAG2));
+}
+
+/* In a child, of pages that it shares and of pages that it wrote */
+TEST_F(lazy, collapse_child)
+{
+	size_t n = MB(2) / psize();
+	char *p = map(n, n);
+	struct kid *k;
+	bool ok;
+
+	NEED(!variant->file, "anonymous memory only");
+	NEED(thp_setup(), "no THP of 2 MB");
+	fill(p, NR, TAG);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, fill, p + len(NR), NR, TAG + NR));
+	ok = !madvise(p, len(n), MADV_COLLAPSE);
+	NEED(ok, "no collapse: %s", strerror(errno));
+	ASSERT_TRUE(reclaim(p, n));
+	ASSERT_TRUE(in(k, check, p, 2 * NR, TAG));
+	ASSERT_TRUE(check(p, NR, TAG));
+}
+
+/* Other advice */
+
+TEST_F(lazy, dontneed)
+{
+	char *p = map(8, NR);
+
+	fill(p, NR, TAG);
+	ASSERT_EQ(madvise(p + len(4), len(4), MADV_DONTNEED), 0);
+	ASSERT_TRUE(check_zero(p + len(4), 4, 0));
+	fill(p + len(4), 4, TAG2);
+	ASSERT_TRUE(swap_out(p, NR, 0));
+	ASSERT_TRUE(check(p, 4, TAG));
+	ASSERT_TRUE(check(p + len(4), 4, TAG2));
+	ASSERT_TRUE(check(p + len(8), NR - 8, TAG + 8));
+}
+
+/* Clean lazyfree pages are dropped by rmap, rewritten ones are kept. */
+TEST_F(lazy, madv_free)
+{
+	char *p = map(8, NR);
+	struct kid *k;
+
+	NEED(!variant->file, "anonymous memory only");
+	fill(p, NR, TAG);
+	ASSERT_EQ(madvise(p, len(NR), MADV_FREE), 0);
+	fill(p, NR / 2, TAG2);
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(check(p, NR / 2, TAG2));
+	for (int i = 0; i < 20; i++) {
+		if (!pagemap(getpid(), p + len(NR - 1)))
+			break;
+		madvise(p, len(NR), MADV_PAGEOUT);
+	}
+	ASSERT_TRUE(check_zero(p + len(NR / 2), NR / 2, 0));
+	/* Shared with a child, which keeps what it has */
+	fill(p, NR, TAG);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_EQ(madvise(p, len(NR), MADV_FREE), 0);
+	fill(p, NR, TAG3);
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(in(k, check, p, NR, TAG));
+	ASSERT_TRUE(check(p, NR, TAG3));
+}
+
+/* Locked pages are found and left; unlocked ones leave. */
+TEST_F(lazy, mlock)
+{
+	char path[PATH_MAX + 20];
+	char *p = map(8, NR);
+	struct kid *k;
+
+	fill(p, NR / 2, TAG);
+	ASSERT_EQ(mlock(p, len(NR)), 0);
+	fill(p + len(NR / 2), NR / 2, TAG + NR / 2);
+	snprintf(path, sizeof(path), "%s/memory.reclaim", memcg);
+	put(path, "16M swappiness=max");
+	ASSERT_EQ(count_not(getpid(), p, NR, PM_PRESENT, PM_PRESENT,
+			    "left although locked"), 0);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, check, p, NR, TAG));
+	ASSERT_EQ(munlock(p, len(NR)), 0);
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(check(p, NR, TAG));
+	ASSERT_TRUE(in(k, check, p, NR, TAG));
+	ASSERT_TRUE(count_vmas(p, NR, 1));
+}
+
+TEST_F(lazy, mlock_onfault)
+{
+	char *p = map(8, NR);
+
+	fill(p, NR / 2, TAG);
+	ASSERT_TRUE(swap_out(p, NR / 2, 0));
+	ASSERT_EQ(mlock2(p, len(NR), MLOCK_ONFAULT), 0);
+	fill(p + len(NR / 2), NR / 2, TAG + NR / 2);
+	ASSERT_TRUE(check(p, NR, TAG));
+	ASSERT_EQ(munlock(p + len(4), len(4)), 0);
+	ASSERT_TRUE(swap_out_and_check(p + len(4), 4, TAG + 4));
+	ASSERT_EQ(munlock(p, len(NR)), 0);
+	ASSERT_TRUE(count_vmas(p, NR, 1));
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+}
+
+TEST_F(lazy, page_idle)
+{
+	int fd = open("/sys/kernel/mm/page_idle/bitmap", O_RDWR | O_CLOEXEC);
+	char *p = map(8, NR);
+	unsigned long pfn;
+	uint64_t bits;
+
+	NEED(fd >= 0, "no idle page tracking");
+	/* Only pages on the LRU are looked at: push them through. */
+	fill(p, NR, TAG);
+	madvise(p, len(NR), MADV_COLD);
+	pfn = pfn_of(p);
+	ASSERT_NE(pfn, 0);
+	bits = 1ULL << pfn % 64;
+	ASSERT_EQ(pwrite(fd, &bits, 8, pfn / 64 * 8), 8);
+	ASSERT_EQ(pread(fd, &bits, 8, pfn / 64 * 8), 8);
+	NEED(bits >> pfn % 64 & 1, "page is not on the LRU");
+	/* Flush the TLB, so that the next access is seen. */
+	ASSERT_EQ(mprotect(p, len(NR), PROT_NONE), 0);
+	ASSERT_EQ(mprotect(p, len(NR), PROT_READ | PROT_WRITE), 0);
+	ASSERT_TRUE(check(p, NR, TAG));
+	/* The walk finds the young entry. */
+	ASSERT_EQ(pread(fd, &bits, 8, pfn / 64 * 8), 8);
+	ASSERT_EQ(bits >> pfn % 64 & 1, 0);
+	close(fd);
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+}
+
+/* Userfaultfd */
+
+static int open_uffd(uint64_t features)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = features };
+	int fd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+	if (fd >= 0 && ioctl(fd, UFFDIO_API, &api)) {
+		close(fd);
+		fd = -1;
+	}
+	return fd;
+}
+
+TEST_F(lazy, uffd_copy)
+{
+	char *p = map(8, NR), *src = map(100, NR);
+	struct uffdio_copy copy = {
+		.dst = (unsigned long)p,
+		.src = (unsigned long)src,
+		.len = len(NR),
+	};
+	int fd = open_uffd(0);
+	struct kid *k;
+
+	NEED(fd >= 0, "no userfaultfd");
+	fill(src, NR, TAG);
+	ASSERT_EQ(uffd_register(fd, p, len(NR), true, false, false), 0);
+	ASSERT_EQ(ioctl(fd, UFFDIO_COPY, &copy), 0);
+	ASSERT_EQ(copy.copy, len(NR));
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_EQ(madvise(p, len(NR), MADV_DONTNEED), 0);
+	ASSERT_EQ(ioctl(fd, UFFDIO_COPY, &copy), 0);
+	ASSERT_EQ(uffd_unregister(fd, p, len(NR)), 0);
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(check(p, NR, TAG));
+	ASSERT_TRUE(in(k, check, p, NR, TAG));
+	close(fd);
+}
+
+static bool uffd_move(int fd, char *dst, char *src, size_t n)
+{
+	struct uffdio_move mv = {
+		.dst = (unsigned long)dst,
+		.src = (unsigned long)src,
+		.len = len(n),
+	};
+
+	for (int i = 0; i < 50; i++) {
+		if (!ioctl(fd, UFFDIO_MOVE, &mv))
+			return true;
+		if (errno != EAGAIN)
+			break;
+		/* Some are done, or a page was busy */
+		if (mv.move > 0) {
+			mv.dst += mv.move;
+			mv.src += mv.move;
+			mv.len -= mv.move;
+		}
+		mv.move = 0;
+		usleep(1000);
+	}
+	note("UFFDIO_MOVE: %s", strerror(errno));
+	return false;
+}
+
+TEST_F(lazy, uffd_move)
+{
+	char *p = map(8, NR), *q = map(100, NR);
+	int fd = open_uffd(UFFD_FEATURE_MOVE);
+	struct kid *k;
+
+	NEED(!variant->file, "anonymous memory only");
+	NEED(fd >= 0, "no UFFDIO_MOVE");
+	fill(p, NR, TAG);
+	ASSERT_EQ(uffd_register(fd, q, len(NR), true, false, false), 0);
+	/* Some of them from swap */
+	ASSERT_TRUE(swap_out(p + len(NR / 2), NR / 2, 0));
+	ASSERT_TRUE(uffd_move(fd, q, p, NR));
+	/* The source takes new pages at once. */
+	fill(p, NR, TAG2);
+	ASSERT_TRUE(swap_out(q, NR, 0));
+	ASSERT_TRUE(swap_out(p, NR, 0));
+	ASSERT_TRUE(check(q, NR, TAG));
+	ASSERT_TRUE(check(p, NR, TAG2));
+	/* To a destination that a child shares, from one that it does not */
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	fill(p, NR, TAG3);
+	ASSERT_EQ(madvise(q, len(NR), MADV_DONTNEED), 0);
+	ASSERT_TRUE(uffd_move(fd, q, p, NR));
+	ASSERT_EQ(uffd_unregister(fd, q, len(NR)), 0);
+	ASSERT_TRUE(swap_out(q, NR, 0));
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(check(q, NR, TAG3));
+	ASSERT_TRUE(in(k, check, q, NR, TAG));
+	ASSERT_TRUE(in(k, check, p, NR, TAG2));
+	close(fd);
+}
+
+/* In a child, whose pages are its own; between VMAs that were moved before */
+TEST_F(lazy, uffd_move_moved)
+{
+	char *p = map(8, NR), *q = map(100, NR), *r = at(200);
+	int fd = open_uffd(UFFD_FEATURE_MOVE);
+	struct kid *k;
+
+	NEED(!variant->file, "anonymous memory only");
+	NEED(fd >= 0, "no UFFDIO_MOVE");
+	fill(p, NR, TAG);
+	fill(q, NR, TAG2);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(move(q, NR, r));
+	fill(p, NR, TAG3);
+	ASSERT_EQ(madvise(r, len(NR), MADV_DONTNEED), 0);
+	ASSERT_EQ(uffd_register(fd, r, len(NR), true, false, false), 0);
+	ASSERT_TRUE(uffd_move(fd, r, p, NR));
+	ASSERT_EQ(uffd_unregister(fd, r, len(NR)), 0);
+	ASSERT_TRUE(swap_out_and_check(r, NR, TAG3));
+	ASSERT_TRUE(in(k, check, q, NR, TAG2));
+	ASSERT_TRUE(in(k, check, p, NR, TAG));
+	close(fd);
+}
+
+/* A huge page goes to a VMA that was lazy up to then. */
+TEST_F(lazy, uffd_move_huge)
+{
+	size_t n = MB(2) / psize();
+	char *p = map(n, n), *q = map(3 * n, n / 2);
+	int fd = open_uffd(UFFD_FEATURE_MOVE);
+
+	NEED(!variant->file, "anonymous memory only");
+	NEED(fd >= 0, "no UFFDIO_MOVE");
+	NEED(thp_setup(), "no THP of 2 MB");
+	fill(q, NR, TAG2);
+	map(3 * n + n / 2, n / 2);
+	ASSERT_TRUE(count_vmas(q, n, 1));
+	ASSERT_EQ(madvise(q, len(n), MADV_DONTNEED), 0);
+	ASSERT_EQ(madvise(p, len(n), MADV_HUGEPAGE), 0);
+	fill(p, n, TAG);
+	NEED(is_huge(p), "no huge page to be had");
+	ASSERT_EQ(uffd_register(fd, q, len(n), true, false, false), 0);
+	ASSERT_TRUE(uffd_move(fd, q, p, n));
+	ASSERT_EQ(uffd_unregister(fd, q, len(n)), 0);
+	ASSERT_TRUE(swap_out(q, n, 0));
+	ASSERT_TRUE(check(q, n, TAG));
+	close(fd);
+}
+
+/* Poison */
+
+static void on_sigbus(int sig, siginfo_t *info, void *ctx)
+{
+	sh->bus[me].nr++;
+	sh->bus[me].code = info->si_code;
+	sh->bus[me].addr = info->si_addr;
+	/* Synchronous: the access cannot be repeated. */
+	if (info->si_code == BUS_MCEERR_AR)
+		siglongjmp(bus_jmp, 1);
+}
+
+static bool catch_sigbus(char *p, size_t n, unsigned int unused)
+{
+	struct sigaction sa = {
+		.sa_sigaction = on_sigbus,
+		.sa_flags = SA_SIGINFO,
+	};
+
+	return !sigaction(SIGBUS, &sa, NULL) &&
+	       !prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0);
+}
+
+/* Reading the page is a fault on its poison. */
+static bool poisoned(char *p, size_t n, unsigned int unused)
+{
+	sh->bus[me].code = 0;
+	if (!sigsetjmp(bus_jmp, 1))
+		FORCE_READ(*p);
+	return sh->bus[me].code == BUS_MCEERR_AR && sh->bus[me].addr == p;
+}
+
+/* Every one of the first @nr processes was told which page it lost. */
+static bool told(int nr, char *p)
+{
+	for (int i = 0; i <= nr; i++) {
+		for (int try = 0; !sh->bus[i].nr && try < 100; try++)
+			usleep(10000);
+		if (sh->bus[i].nr != 1 || sh->bus[i].addr != p ||
+		    sh->bus[i].code != BUS_MCEERR_AO) {
+			note("kid %d: %d signals, code %d, %p instead of %p",
+			     i, sh->bus[i].nr, sh->bus[i].code,
+			     sh->bus[i].addr, p);
+			return false;
+		}
+	}
+	return true;
+}
+
+TEST_F(lazy, hwpoison)
+{
+	char *p = map(8, NR), *q = at(100);
+	unsigned long pfn;
+
+	ASSERT_TRUE(catch_sigbus(NULL, 0, 0));
+	fill(p, NR, TAG);
+	ASSERT_TRUE(move(p, NR, q));
+	pfn = pfn_of(q + len(3));
+	NEED(!madvise(q + len(3), psize(), MADV_HWPOISON),
+	     "MADV_HWPOISON: %s", strerror(errno));
+	ASSERT_TRUE(told(0, q + len(3)));
+	ASSERT_TRUE(poisoned(q + len(3), 1, 0));
+	ASSERT_TRUE(swap_out_and_check(q, 3, TAG));
+	ASSERT_TRUE(swap_out_and_check(q + len(4), NR - 4, TAG + 4));
+	munmap(q, len(NR));
+	unpoison_memory(pfn);
+}
+
+/* All processes that map the page are found, at three addresses. */
+TEST_F(lazy, hwpoison_forked)
+{
+	char *p = map(8, NR), *bad = p + len(3);
+	struct kid *k, *c, *other;
+	unsigned long pfn;
+
+	ASSERT_TRUE(catch_sigbus(NULL, 0, 0));
+	fill(p, NR, TAG);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	c = fork_kid(k);
+	ASSERT_NE(c, NULL);
+	/* One that has a page of its own there, and is not to be told */
+	other = fork_kid(k);
+	ASSERT_NE(other, NULL);
+	ASSERT_TRUE(in(other, fill, p, NR, TAG2));
+	pfn = pfn_of(bad);
+	NEED(!madvise(bad, psize(), MADV_HWPOISON),
+	     "MADV_HWPOISON: %s", strerror(errno));
+	ASSERT_TRUE(told(2, bad));
+	ASSERT_EQ(sh->bus[3].nr, 0);
+	ASSERT_TRUE(in(other, check, p, NR, TAG2));
+	ASSERT_TRUE(poisoned(bad, 1, 0));
+	ASSERT_TRUE(in(k, poisoned, bad, 1, 0));
+	ASSERT_TRUE(in(c, poisoned, bad, 1, 0));
+	ASSERT_TRUE(reclaim(p, 3));
+	ASSERT_TRUE(check(p, 3, TAG));
+	ASSERT_TRUE(in(c, check, p + len(4), NR - 4, TAG + 4));
+	quit(k);
+	quit(c);
+	munmap(p, len(NR));
+	unpoison_memory(pfn);
+}
+
+TEST_F(lazy, soft_offline)
+{
+	char *p = map(8, NR);
+	unsigned long pfn, pfn2;
+	struct kid *k;
+
+	fill(p, NR, TAG);
+	pfn = pfn_of(p + len(3));
+	NEED(!madvise(p + len(3), psize(), MADV_SOFT_OFFLINE),
+	     "MADV_SOFT_OFFLINE: %s", strerror(errno));
+	ASSERT_TRUE(check(p, NR, TAG));
+	ASSERT_NE(pfn_of(p + len(3)), pfn);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	pfn2 = pfn_of(p + len(4));
+	ASSERT_EQ(madvise(p + len(4), psize(), MADV_SOFT_OFFLINE), 0);
+	ASSERT_NE(pfn_of(p + len(4)), pfn2);
+	ASSERT_TRUE(in(k, check, p, NR, TAG));
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(check(p, NR, TAG));
+	unpoison_memory(pfn);
+	unpoison_memory(pfn2);
+}
+
+/* Pins */
+
+TEST_F(lazy, pin_fork)
+{
+	char *p = map(8, NR);
+	struct pin_longterm_test pin = {
+		.addr = (unsigned long)p,
+		.size = len(NR),
+		.flags = PIN_LONGTERM_TEST_FLAG_USE_WRITE,
+	};
+	int fd = open("/sys/kernel/debug/gup_test", O_RDWR | O_CLOEXEC);
+	struct kid *k;
+
+	NEED(fd >= 0, "no gup_test in debugfs");
+	fill(p, NR, TAG);
+	ASSERT_EQ(ioctl(fd, PIN_LONGTERM_TEST_START, &pin), 0);
+	/* Fork copies what is pinned: the child has it for itself at once. */
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	fill(p, NR, TAG2);
+	ASSERT_TRUE(in(k, swap_out_and_check, p, NR, TAG));
+	ASSERT_TRUE(in(k, fill, p, NR / 2, TAG3));
+	ASSERT_TRUE(in(k, swap_out, p, NR, 0));
+	/* Moved while it is pinned */
+	ASSERT_TRUE(move(p, NR, at(100)));
+	ASSERT_EQ(ioctl(fd, PIN_LONGTERM_TEST_STOP), 0);
+	close(fd);
+	ASSERT_TRUE(swap_out_and_check(at(100), NR, TAG2));
+	ASSERT_TRUE(in(k, check, p, NR / 2, TAG3));
+}
+
+/* Switching in between; both kinds live side by side. */
+static bool toggle(bool on)
+{
+	return put(SWITCH, on ? "1" : "0");
+}
+
+TEST_F(lazy, toggle)
+{
+	char *p = map(8, NR), *q;
+	struct kid *k, *c;
+
+	NEED(!access(SWITCH, F_OK), "no vm.anon_vma_lazy");
+	fill(p, NR / 2, TAG);
+	ASSERT_TRUE(toggle(!variant->on));
+	fill(p + len(NR / 2), NR / 2, TAG + NR / 2);
+	q = map(100, NR);
+	fill(q, NR, TAG2);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(toggle(variant->on));
+	ASSERT_TRUE(in(k, fill, p, NR / 4, TAG3));
+	c = fork_kid(k);
+	ASSERT_NE(c, NULL);
+	ASSERT_TRUE(in(c, fill, q, NR / 4, TAG3));
+	ASSERT_TRUE(toggle(!variant->on));
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(reclaim(q, NR));
+	ASSERT_TRUE(check(p, NR, TAG));
+	ASSERT_TRUE(check(q, NR, TAG2));
+	ASSERT_TRUE(in(k, check, p, NR / 4, TAG3));
+	ASSERT_TRUE(in(c, check, q, NR / 4, TAG3));
+	ASSERT_TRUE(in(c, check, p, NR / 4, TAG3));
+	ASSERT_TRUE(move(p, NR, q + len(NR)));
+	ASSERT_TRUE(toggle(variant->on));
+	ASSERT_TRUE(reclaim(q, 2 * NR));
+	ASSERT_TRUE(check(q, NR, TAG2));
+	ASSERT_TRUE(check(q + len(NR), NR, TAG));
+}
+
+/* Made under one setting, merged with what was made under the other */
+TEST_F(lazy, toggle_merge)
+{
+	char *p = map(8, NR);
+
+	NEED(!access(SWITCH, F_OK), "no vm.anon_vma_lazy");
+	fill(p, NR, TAG);
+	ASSERT_TRUE(toggle(!variant->on));
+	map(8 + NR + 1, NR);
+	fill(p + len(NR + 1), NR, TAG + NR + 1);
+	ASSERT_TRUE(toggle(variant->on));
+	map(8 + NR, 1);
+	fill(p + len(NR), 1, TAG + NR);
+	ASSERT_TRUE(swap_out_and_check(p, 2 * NR + 1, TAG));
+	ASSERT_EQ(munmap(p, len(NR)), 0);
+	ASSERT_TRUE(swap_out_and_check(p + len(NR), NR + 1, TAG + NR));
+}
+
+/* Device memory */
+
+static bool dmirror(int fd, unsigned long cmd, char *p, size_t n, char *buf)
+{
+	struct hmm_dmirror_cmd arg = {
+		.addr = (unsigned long)p,
+		.ptr = (unsigned long)buf,
+		.npages = n,
+	};
+
+	if (ioctl(fd, cmd, &arg)) {
+		note("dmirror: %s", strerror(errno));
+		return false;
+	}
+	return arg.cpages == n;
+}
+
+TEST_F(lazy, device_private)
+{
+	char *p = map(8, NR), *buf = map(100, NR);
+	int fd = open("/dev/hmm_dmirror0", O_RDWR | O_CLOEXEC);
+	struct kid *k;
+
+	NEED(fd >= 0, "no test_hmm");
+	NEED(!variant->file, "anonymous memory only");
+	fill(p, NR, TAG);
+	fill(buf, NR, TAG2);
+	ASSERT_TRUE(dmirror(fd, HMM_DMIRROR_MIGRATE_TO_DEV, p, NR, buf));
+	/* The CPU's access takes them back. */
+	ASSERT_TRUE(check(p, NR / 2, TAG));
+	ASSERT_TRUE(move(p, NR, at(200)));
+	p = at(200);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(check(p, NR, TAG));
+	ASSERT_TRUE(in(k, check, p, NR, TAG));
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(check(p, NR, TAG));
+	ASSERT_TRUE(in(k, check, p, NR, TAG));
+	close(fd);
+}
+
+/* Pages that were never there are made in device memory. */
+TEST_F(lazy, device_private_unfaulted)
+{
+	char *p = map(8, NR), *buf = map(100, NR);
+	int fd = open("/dev/hmm_dmirror0", O_RDWR | O_CLOEXEC);
+
+	NEED(fd >= 0, "no test_hmm");
+	NEED(!variant->file, "anonymous memory only");
+	fill(buf, NR, TAG2);
+	ASSERT_TRUE(dmirror(fd, HMM_DMIRROR_MIGRATE_TO_DEV, p, NR, buf));
+	ASSERT_TRUE(check_zero(p, NR, 0));
+	fill(p, NR, TAG);
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+	close(fd);
+}
+
+TEST_F(lazy, device_exclusive)
+{
+	char *p = map(8, NR), *buf = map(100, NR);
+	int fd = open("/dev/hmm_dmirror0", O_RDWR | O_CLOEXEC);
+
+	NEED(fd >= 0, "no test_hmm");
+	NEED(!variant->file, "anonymous memory only");
+	fill(p, NR, TAG);
+	fill(buf, NR, TAG2);
+	ASSERT_TRUE(dmirror(fd, HMM_DMIRROR_EXCLUSIVE, p, NR, buf));
+	/* Entries of that kind are moved, too. */
+	ASSERT_TRUE(move(p, NR, at(200)));
+	p = at(200);
+	ASSERT_TRUE(check(p, NR, TAG));
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+	close(fd);
+}
+
+/* What allocates nothing, and what leaks nothing */
+
+#define NR_VMAS	200
+
+static void map_many(void)
+{
+	for (size_t i = 0; i < NR_VMAS; i++) {
+		map(8 + 3 * i, 2);
+		fill(at(8 + 3 * i), 2, TAG + 3 * i);
+	}
+}
+
+static bool check_many(char *p, size_t n, unsigned int unused)
+{
+	for (size_t i = 0; i < NR_VMAS; i++)
+		if (!check(at(8 + 3 * i), 2, TAG + 3 * i))
+			return false;
+	return true;
+}
+
+TEST_F(lazy, count_fault)
+{
+	long before = slab("anon_vma"), chains = slab("anon_vma_chain");
+	long anon_vmas;
+
+	NEED(before >= 0 && chains >= 0, "no slab of its own, boot with slab_nomerge");
+	map_many();
+	anon_vmas = slab("anon_vma") - before;
+	chains = slab("anon_vma_chain") - chains;
+	note("%ld anon_vmas, %ld chains for %d VMAs", anon_vmas, chains, NR_VMAS);
+	if (variant->on) {
+		EXPECT_LT(anon_vmas, NR_VMAS / 10);
+		EXPECT_LT(chains, NR_VMAS / 10);
+	} else {
+		EXPECT_GE(anon_vmas, NR_VMAS * 9 / 10);
+		EXPECT_GE(chains, NR_VMAS * 9 / 10);
+	}
+	EXPECT_TRUE(count_vmas(at(8), 3 * NR_VMAS, NR_VMAS));
+}
+
+/* A child links each VMA to its parent's anon_vma, and makes none itself. */
+TEST_F(lazy, count_fork)
+{
+	long before, chains, anon_vmas;
+	struct kid *k;
+
+	map_many();
+	/* The first fork gives the parent what it must have for any. */
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	before = slab("anon_vma");
+	chains = slab("anon_vma_chain");
+	NEED(before >= 0 && chains >= 0, "no slab of its own, boot with slab_nomerge");
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	/* Write, and have memory of its own: no more than that. */
+	ASSERT_TRUE(in(k, fill, at(8), 1, TAG));
+	anon_vmas = slab("anon_vma") - before;
+	chains = slab("anon_vma_chain") - chains;
+	note("%ld anon_vmas, %ld chains for a child", anon_vmas, chains);
+	if (variant->on) {
+		EXPECT_LT(anon_vmas, NR_VMAS / 5);
+		EXPECT_LT(chains, NR_VMAS * 12 / 10);
+	} else {
+		EXPECT_GE(anon_vmas, NR_VMAS * 9 / 10);
+		EXPECT_GE(chains, 2 * NR_VMAS * 9 / 10);
+	}
+	ASSERT_TRUE(in(k, check_many, NULL, 0, 0));
+}
+
+/* Moving makes no VMA more, and no object. */
+TEST_F(lazy, count_mremap)
+{
+	long before;
+
+	before = slab("anon_vma");
+	NEED(before >= 0, "no slab of its own, boot with slab_nomerge");
+	map_many();
+	for (size_t i = 0; i < NR_VMAS; i++)
+		ASSERT_TRUE(move(at(8 + 3 * i), 2, at(2000 + 3 * i)));
+	ASSERT_TRUE(count_vmas(at(2000), 3 * NR_VMAS, NR_VMAS));
+	ASSERT_TRUE(count_vmas(at(8), 3 * NR_VMAS, 0));
+	if (variant->on)
+		EXPECT_LT(slab("anon_vma") - before, NR_VMAS / 10);
+	for (size_t i = 0; i < NR_VMAS; i += 10)
+		ASSERT_TRUE(swap_out_and_check(at(2000 + 3 * i), 2, TAG + 3 * i));
+}
+
+TEST_F_TIMEOUT(lazy, no_leak, 60)
+{
+	static const char * const name[] = {
+		"anon_vma", "anon_vma_chain", "vm_area_struct", "mm_struct",
+	};
+	long before[ARRAY_SIZE(name)], now;
+	struct kid *k, *c;
+
+	for (size_t i = 0; i < ARRAY_SIZE(name); i++) {
+		before[i] = slab(name[i]);
+		NEED(before[i] >= 0, "no slab %s, boot with slab_nomerge", name[i]);
+	}
+	map_many();
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	/* Split, merge, move and write in child and grandchild */
+	ASSERT_TRUE(in(k, do_protect, at(9), 1, PROT_READ));
+	ASSERT_TRUE(in(k, do_protect, at(9), 1, PROT_READ | PROT_WRITE));
+	for (size_t i = 0; i < NR_VMAS; i += 2)
+		ASSERT_TRUE(in(k, do_move, at(8 + 3 * i), 2, 2000 + 3 * i));
+	c = fork_kid(k);
+	ASSERT_NE(c, NULL);
+	for (size_t i = 0; i < NR_VMAS; i += 3)
+		ASSERT_TRUE(move(at(8 + 3 * i), 2, at(4000 + 3 * i)));
+	for (size_t i = 0; i < NR_VMAS; i += 2)
+		ASSERT_TRUE(in(c, fill, at(2000 + 3 * i), 1, TAG));
+	quit(k);
+	ASSERT_TRUE(churn(4));
+	quit(c);
+	ASSERT_EQ(munmap(arena, ARENA_SIZE), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(name); i++) {
+		/* RCU may take its time. */
+		for (int try = 0; try < 100; try++) {
+			now = slab(name[i]);
+			if (now < before[i] + NR_VMAS / 10)
+				break;
+			rcu_settle();
+			usleep(50000);
+		}
+		note("%s: %ld before, %ld after", name[i], before[i], now);
+		EXPECT_LT(now, before[i] + NR_VMAS / 10);
+	}
+}
+
+/* Every allocation fails once, at each of the things a process does. */
+
+static bool fail_nth(int n)
+{
+	char buf[16];
+
+	snprintf(buf, sizeof(buf), "%d", n);
+	return put("/proc/thread-self/fail-nth", buf);
+}
+
+/* False when the allocation that was to fail did not take place */
+static bool did_fail(void)
+{
+	char buf[16] = "1";
+
+	get("/proc/thread-self/fail-nth", buf, sizeof(buf));
+	fail_nth(0);
+	return atoi(buf) == 0;
+}
+
+static bool fail_setup(void)
+{
+	return tweak("/sys/kernel/debug/failslab/ignore-gfp-wait", "N") &&
+	       tweak("/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait", "N") &&
+	       tweak("/sys/kernel/debug/fail_page_alloc/min-order", "0") &&
+	       /* quietly */
+	       tweak("/sys/kernel/debug/failslab/verbose", "0") &&
+	       tweak("/sys/kernel/debug/fail_page_alloc/verbose", "0") &&
+	       fail_nth(0);
+}
+
+/* Run @what with allocation 1, 2, 3... failing, until none is left to fail */
+#define EACH_FAILURE(n, what)					\
+	for (bool more_ = fail_nth(n = 1); more_;		\
+	     more_ = did_fail() && n++ < 200 && fail_nth(n))	\
+		what
+
+TEST_F_TIMEOUT(lazy, fail_mremap, 90)
+{
+	char *p, *q;
+	int n;
+
+	NEED(fail_setup(), "no fault injection");
+	for (n = 1; n < 100; n++) {
+		bool failed;
+
+		p = map(8, 3 * NR);
+		fill(p, 3 * NR, TAG);
+		/* The middle: two splits, a new VMA, a new page table */
+		fail_nth(n);
+		q = mremap(p + len(NR), len(NR), len(NR),
+			   MREMAP_MAYMOVE | MREMAP_FIXED, at(2000));
+		failed = did_fail();
+		if (q == MAP_FAILED)
+			q = p + len(NR);
+		ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+		ASSERT_TRUE(swap_out_and_check(q, NR, TAG + NR));
+		ASSERT_TRUE(swap_out_and_check(p + len(2 * NR), NR, TAG + 2 * NR));
+		munmap(at(0), ARENA_SIZE);
+		if (!failed)
+			break;
+	}
+	note("%d allocations", n - 1);
+	ASSERT_LT(n, 100);
+	ASSERT_GT(n, 1);
+}
+
+/* Part way through a move over a page table border, and back again */
+TEST_F_TIMEOUT(lazy, fail_mremap_tables, 90)
+{
+	size_t big = MB(2) / psize(), n = 32;
+	int i;
+
+	NEED(fail_setup(), "no fault injection");
+	for (i = 1; i < 100; i++) {
+		char *p = map(big - n / 2, n), *q;
+		bool failed;
+
+		fill(p, n, TAG);
+		munmap(at(3 * big), len(3 * big));
+		fail_nth(i);
+		q = mremap(p, len(n), len(n), MREMAP_MAYMOVE | MREMAP_FIXED,
+			   at(4 * big - n / 4));
+		failed = did_fail();
+		if (q == MAP_FAILED)
+			q = p;
+		ASSERT_TRUE(count_vmas(q, n, 1));
+		ASSERT_TRUE(swap_out_and_check(q, n, TAG));
+		munmap(at(0), ARENA_SIZE);
+		if (!failed)
+			break;
+	}
+	note("%d allocations", i - 1);
+	ASSERT_LT(i, 100);
+	ASSERT_GT(i, 1);
+}
+
+TEST_F_TIMEOUT(lazy, fail_fault, 90)
+{
+	size_t half = MB(1) / psize();
+	int n;
+
+	NEED(fail_setup(), "no fault injection");
+	for (n = 1; n < 100; n++) {
+		char *p = map(8, NR);
+		bool failed;
+		int fd;
+
+		/* No fault handler would tell us: read() says EFAULT instead. */
+		fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+		fail_nth(n);
+		read(fd, p, 1);
+		failed = did_fail();
+		close(fd);
+		fill(p, NR, TAG);
+		ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+		munmap(p, len(NR));
+		if (!failed)
+			break;
+	}
+	ASSERT_LT(n, 100);
+	/* The upgrade of one that grew too large may fail: it stays lazy. */
+	for (n = 1; n < 100; n++) {
+		char *p = map(8, half);
+		bool failed;
+		int fd;
+
+		fill(p, NR, TAG);
+		map(8 + half, 2 * half);
+		fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+		fail_nth(n);
+		read(fd, p + len(half), 1);
+		failed = did_fail();
+		close(fd);
+		fill(p + len(half), NR, TAG2);
+		ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+		ASSERT_TRUE(swap_out_and_check(p + len(half), NR, TAG2));
+		munmap(p, len(3 * half));
+		if (!failed)
+			break;
+	}
+	note("%d allocations", n - 1);
+	ASSERT_LT(n, 100);
+}
+
+TEST_F_TIMEOUT(lazy, fail_split, 90)
+{
+	int n;
+
+	NEED(fail_setup(), "no fault injection");
+	for (n = 1; n < 100; n++) {
+		char *p = map(8, NR);
+		bool failed;
+
+		fill(p, NR, TAG);
+		fail_nth(n);
+		mprotect(p + len(4), len(4), PROT_READ);
+		failed = did_fail();
+		ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+		fail_nth(n);
+		mprotect(p + len(4), len(4), PROT_READ | PROT_WRITE);
+		failed |= did_fail();
+		ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+		fail_nth(n);
+		munmap(p + len(8), len(4));
+		failed |= did_fail();
+		ASSERT_TRUE(swap_out_and_check(p, 8, TAG));
+		munmap(p, len(NR));
+		if (!failed)
+			break;
+	}
+	note("%d allocations", n - 1);
+	ASSERT_LT(n, 100);
+	ASSERT_GT(n, 1);
+}
+
+/*
+ * A fork of a few VMAs.  The whole process is copied, and most of what can
+ * fail has nothing to do with us: every third allocation is enough.
+ */
+TEST_F_TIMEOUT(lazy, fail_fork, 120)
+{
+	char *p = map(8, NR), *q = map(100, NR);
+	int n, failures = 0;
+
+	NEED(fail_setup(), "no fault injection");
+	fill(p, NR, TAG);
+	ASSERT_TRUE(swap_out(p, NR / 2, 0));
+	for (n = 1 + getpid() % 3; n < 2000; n += 3) {
+		struct kid *k;
+		bool failed;
+
+		/* One that is new, and lazy, for each try */
+		fill(q, NR, TAG2);
+		sh->nr_kids = 0;
+		fail_nth(n);
+		k = fork_kid(NULL);
+		failed = did_fail();
+		failures += !k;
+		if (k)
+			quit(k);
+		if (n % 16 == 0) {
+			ASSERT_TRUE(swap_out(q, NR, 0));
+			ASSERT_TRUE(check(p, NR, TAG));
+		}
+		map(100, NR);
+		if (!failed)
+			break;
+	}
+	note("%d of %d allocations failed a fork", failures, n / 3);
+	ASSERT_LT(n, 2000);
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+}
+
+/* The system's own mappings */
+
+TEST_F(lazy_sys, bad_value)
+{
+	static const char * const bad[] = { "2", "-1", "x", "1x", "4294967297" };
+
+	NEED(!access(SWITCH, F_OK), "no vm.anon_vma_lazy");
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		errno = 0;
+		EXPECT_FALSE(put(SWITCH, bad[i]));
+		EXPECT_EQ(errno, EINVAL);
+		EXPECT_EQ(get_num(SWITCH), variant->on);
+	}
+	EXPECT_TRUE(put(SWITCH, "0\n"));
+	EXPECT_EQ(get_num(SWITCH), 0);
+	EXPECT_TRUE(put(SWITCH, "1\n"));
+	EXPECT_EQ(get_num(SWITCH), 1);
+}
+
+/* Found by name, as the kernel and the C library know them */
+static bool find_map(const char *name, unsigned long *start, unsigned long *end,
+		     unsigned int *nr)
+{
+	char line[512];
+	FILE *f = fopen("/proc/self/maps", "r");
+
+	*nr = 0;
+	while (f && fgets(line, sizeof(line), f))
+		if (strstr(line, name) && sscanf(line, "%lx-%lx", start, end) == 2)
+			++*nr;
+	if (f)
+		fclose(f);
+	return *nr;
+}
+
+TEST_F(lazy_sys, brk)
+{
+	unsigned long start, end;
+	unsigned int nr, nr2;
+	struct kid *k;
+	char *p;
+
+	p = sbrk(0);
+	ASSERT_NE(sbrk(psize() - ((unsigned long)p & (psize() - 1))), (void *)-1);
+	ASSERT_TRUE(find_map("[heap]", &start, &end, &nr));
+	p = sbrk(len(NR));
+	ASSERT_NE(p, (void *)-1);
+	fill(p, NR, TAG);
+	ASSERT_EQ(sbrk(len(NR)), p + len(NR));
+	fill(p + len(NR), NR, TAG + NR);
+	ASSERT_TRUE(swap_out_and_check(p, 2 * NR, TAG));
+	ASSERT_TRUE(find_map("[heap]", &start, &end, &nr2));
+	ASSERT_EQ(nr, nr2);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_NE(sbrk(MB(3)), (void *)-1);
+	fill(p + len(2 * NR), NR, TAG + 2 * NR);
+	ASSERT_TRUE(reclaim(p, 3 * NR));
+	ASSERT_TRUE(check(p, 3 * NR, TAG));
+	ASSERT_TRUE(in(k, check, p, 2 * NR, TAG));
+	ASSERT_NE(sbrk(-(long)(MB(3) + len(NR))), (void *)-1);
+	ASSERT_TRUE(reclaim(p, NR));
+	ASSERT_TRUE(check(p, NR, TAG));
+}
+
+TEST_F(lazy_sys, stack_grows)
+{
+	char *top = at(1000), *p = top - len(NR);
+	struct kid *k;
+
+	ASSERT_EQ(munmap(arena, len(1000)), 0);
+	ASSERT_EQ(mmap(top - psize(), psize(), PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_GROWSDOWN,
+		       -1, 0), top - psize());
+	for (int i = NR - 1; i >= 0; i--)
+		fill(p + len(i), 1, TAG + i);
+	ASSERT_TRUE(count_vmas(p, NR, 1));
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	/* Each of them grows it on its own. */
+	fill(p - len(4), 4, TAG2);
+	ASSERT_TRUE(in(k, fill, p - len(8), 8, TAG3));
+	ASSERT_TRUE(reclaim(p - len(8), NR + 8));
+	ASSERT_TRUE(check(p - len(4), 4, TAG2));
+	ASSERT_TRUE(check(p, NR, TAG));
+	ASSERT_TRUE(in(k, check, p - len(8), 8, TAG3));
+	ASSERT_TRUE(in(k, check, p, NR, TAG));
+}
+
+/* Pages above the stack pointer: what exec put there */
+static int exec_child(int argc, char **argv)
+{
+	unsigned long start, end, mask = psize() - 1;
+	unsigned int nr;
+	char *p = (char *)(((unsigned long)argv[2] + mask) & ~mask);
+	char *last = argv[argc - 1] + strlen(argv[argc - 1]);
+	size_t n = (last - p) / psize();
+
+	if (!find_map("[stack]", &start, &end, &nr) || nr != 1)
+		return 2;
+	/* The stack was moved down, and what is on it must be found there. */
+	if (n > 8 && !swap_out(p, n, 0))
+		return 3;
+	for (int i = 2; i < argc; i++) {
+		char want = 'a' + i % 26;
+
+		for (char *c = argv[i]; *c; c++)
+			if (*c != want)
+				return 4;
+	}
+	/* And grown */
+	{
+		char buf[512 * 1024];
+
+		for (size_t i = 0; i < sizeof(buf); i += psize())
+			buf[i] = i / psize();
+		swap_out((char *)(((unsigned long)buf + mask) & ~mask),
+			 sizeof(buf) / psize() - 20, 0);
+		for (size_t i = 0; i < sizeof(buf); i += psize())
+			if (buf[i] != (char)(i / psize()))
+				return 5;
+	}
+	return 0;
+}
+
+static int exec_args(int nr, size_t size)
+{
+	char **argv = calloc(nr + 3, sizeof(*argv));
+	char *envp[] = { NULL };
+	int status;
+	pid_t pid;
+
+	argv[0] = "anon_vma_lazy";
+	argv[1] = "--exec-child";
+	for (int i = 2; i < nr + 2; i++) {
+		argv[i] = malloc(size);
+		memset(argv[i], 'a' + i % 26, size - 1);
+		argv[i][size - 1] = '\0';
+	}
+	pid = fork();
+	if (!pid) {
+		execve("/proc/self/exe", argv, envp);
+		_exit(127);
+	}
+	waitpid(pid, &status, 0);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST_F(lazy_sys, exec)
+{
+	ASSERT_EQ(exec_args(1, 16), 0);
+	ASSERT_EQ(exec_args(4, 100 * 1024), 0);
+}
+
+/* Larger than what is lazy already when it is moved */
+TEST_F(lazy_sys, exec_huge_argv)
+{
+	struct rlimit rl;
+
+	ASSERT_EQ(getrlimit(RLIMIT_STACK, &rl), 0);
+	rl.rlim_cur = MB(64);
+	NEED(!setrlimit(RLIMIT_STACK, &rl), "stack limit is too low");
+	ASSERT_EQ(exec_args(40, 100 * 1024), 0);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc > 1 && !strcmp(argv[1], "--exec-child"))
+		return exec_child(argc, argv);
+	return test_harness_run(argc, argv);
+}
