@@ -1,5 +1,20 @@
 # shellcheck shell=bash
-# Shared by the lab's scripts.
+# Shared by the lab's scripts: paths, one-line errors, progress, locks.
+
+# Whoever sources this uses them.
+# shellcheck disable=SC2034
+{
+lab=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+top=$(dirname "$lab")
+build=${LAB_BUILD:-$top/build}
+cache=${LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/anon-vma-lazy}
+# The kernel series that the patches are for.
+kernel_series=7.3
+}
+
+# Nothing of a calling git hook or rebase may reach the lab's own git commands.
+# shellcheck disable=SC2046
+unset $(git rev-parse --local-env-vars 2>/dev/null) 2>/dev/null || :
 
 # One line that says what to do, and out.
 die()
@@ -12,4 +27,91 @@ die()
 say()
 {
 	echo "$*" >&2
+}
+
+# git without the user's settings: signing, hooks and diff options would
+# change what the lab writes.
+labgit()
+{
+	GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 git -c core.hooksPath=/dev/null \
+		-c core.autocrlf=false -c core.quotePath=false -c advice.detachedHead=false "$@"
+}
+
+need_tools()
+{
+	local tool
+	for tool; do
+		command -v "$tool" >/dev/null ||
+			die "$tool is missing: run 'make deps' (or install it)"
+	done
+}
+
+# need_space DIR GIB: DIR need not exist yet.
+need_space()
+{
+	local dir=$1 have
+	while [ ! -d "$dir" ]; do dir=$(dirname "$dir"); done
+	have=$(df -Pk "$dir" | awk 'NR == 2 { print $4 }')
+	[ "$have" -ge $(($2 * 1024 * 1024)) ] ||
+		die "too little disk: $1 needs $2 GiB, $((have / 1024)) MiB are free"
+}
+
+# lock FILE: held until this process ends; waits for another one's.
+lock()
+{
+	mkdir -p "$(dirname "$1")"
+	exec {lab_lock}>"$1"
+	flock -n "$lab_lock" || {
+		say "waiting for another run that holds $1"
+		flock -w 3600 "$lab_lock" || die "gave up waiting for $1"
+	}
+}
+
+# step SECONDS LOG TITLE COMMAND...: runs a long command with its output in
+# LOG, a sign of life every 20 s, and a time-out. With soft=1 failing is said
+# by the caller.
+step()
+{
+	local limit=$1 log=$2 title=$3 pid start=$SECONDS rc=0 n=0
+	shift 3
+	mkdir -p "$(dirname "$log")"
+	say "$title (log: $log)"
+	timeout -k 10 "$limit" "$@" >"$log" 2>&1 </dev/null &
+	pid=$!
+	# shellcheck disable=SC2064
+	trap "kill $pid 2>/dev/null; exit 130" INT TERM HUP
+	while kill -0 "$pid" 2>/dev/null; do
+		sleep 0.2
+		[ $((++n % 100)) -ne 0 ] ||
+			say "  $((SECONDS - start)) s: $(tail -n 1 "$log" | tr -d '\r' | cut -c1-80)"
+	done
+	wait "$pid" || rc=$?
+	trap - INT TERM HUP
+	[ "$rc" -ne 0 ] || return 0
+	[ -z "${soft-}" ] || return "$rc"
+	tail -n 30 "$log" >&2
+	[ "$rc" -ne 124 ] || die "$title: no end after $limit s; see $log"
+	die "$title: failed; see $log"
+}
+
+# The paths that a patch's "Adds:" header lines name.
+patch_adds()
+{
+	awk '/^$/ { exit }
+	     /^[^ \t]/ { on = sub(/^Adds:/, "") }
+	     on { for (i = 1; i <= NF; i++) print $i }' "$1"
+}
+
+# What the series is made of: changes when a patch or a new file does.
+series_hash()
+{
+	local patch file
+	for patch in "$top"/patches/[0-9]*.patch; do
+		[ -e "$patch" ] || continue
+		echo "${patch##*/} $(sha256sum <"$patch")"
+		while read -r file; do
+			[ -x "$top/$file" ] && echo x
+			echo "$file $(sha256sum <"$top/$file" 2>&1)"
+		done < <(patch_adds "$patch")
+	done | sha256sum | cut -d' ' -f1
 }
