@@ -8,10 +8,8 @@
 # command with one line and the end of its console.
 
 set -euo pipefail
-lab=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-top=$(dirname "$lab")
 # shellcheck source=lab/lib.sh
-. "$lab/lib.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 usage()
 {
@@ -114,7 +112,7 @@ for f in ${script:+"$script"} "${files[@]}"; do
 done
 
 : "${limit:=$([ -n "$interactive" ] && echo 0 || echo 300)}"
-: "${log:=$top/build/log/guest-$$.log}"
+: "${log:=$build/log/guest-$$.log}"
 mkdir -p "$(dirname "$log")"
 
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/boot.XXXXXX")

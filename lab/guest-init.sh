@@ -93,8 +93,7 @@ END
 	ln -s ../lab.service $units/multi-user.target.wants/lab.service
 	mount --move /run /root/run
 	mount --move /dev /root/dev
-	umount -a -t tmpfs,debugfs,tracefs 2>/dev/null
-	umount /proc /sys 2>/dev/null
+	umount /tmp /sys/kernel/debug /sys/kernel/tracing /sys /proc 2>/dev/null
 	exec switch_root /root /sbin/init
 }
 

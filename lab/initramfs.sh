@@ -3,10 +3,8 @@
 # programs given, which must be linked statically. boot.sh boots it.
 
 set -euo pipefail
-lab=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-top=$(dirname "$lab")
 # shellcheck source=lab/lib.sh
-. "$lab/lib.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 usage()
 {
@@ -22,7 +20,7 @@ PROGRAMs (static binaries, scripts) lie in /lab/bin in the guest.
 USAGE
 }
 
-out=$top/build/initramfs.cpio
+out=$build/initramfs.cpio
 busybox=$(command -v busybox || :)
 while getopts o:b:h opt; do
 	case $opt in

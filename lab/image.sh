@@ -1,0 +1,156 @@
+#!/bin/bash
+# image.sh: make an ext4 image of an ordinary Debian system from packages and
+# print its path.
+#
+# Nothing of ours is in it: what the lab needs in the guest, guest-init.sh puts
+# into /run at boot. Kept in the cache under a name made from this file and
+# from apt's sources, so that a second call returns at once.
+
+set -euo pipefail
+# shellcheck source=lab/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+# What runs on many a server: all of priority "important" (systemd, udev, cron,
+# logrotate, ...) and these.
+packages=(systemd-sysv udev dbus libpam-systemd openssh-server rsyslog cron
+	at nginx-light)
+# Jobs that start by the clock or wait for a network that there is not.
+masked=(apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer
+	e2scrub_all.timer fstrim.timer logrotate.timer man-db.timer
+	systemd-tmpfiles-clean.timer e2scrub_reap.service
+	networking.service systemd-timesyncd.service
+	systemd-networkd-wait-online.service systemd-firstboot.service)
+
+usage()
+{
+	cat <<'USAGE'
+usage: image.sh [-a ARCH]
+
+Makes an ext4 image of a Debian system and prints its path. Mirror and suite
+are those of this machine's apt.
+
+  -a ARCH   x86_64 (default), arm64
+  -h        this text
+
+DEBIAN_MIRROR and DEBIAN_SUITE in the environment override apt's.
+USAGE
+}
+
+arch=x86_64
+while getopts a:h opt; do
+	case $opt in
+	a) arch=$OPTARG ;;
+	h) usage; exit 0 ;;
+	*) usage >&2; exit 2 ;;
+	esac
+done
+case $arch in
+x86_64) debarch=amd64 ;;
+arm64) debarch=arm64 ;;
+*) die "image.sh: unknown architecture '$arch': x86_64 and arm64 are known" ;;
+esac
+
+PATH=$PATH:/usr/sbin:/sbin
+need_tools mmdebstrap mke2fs
+
+# sources.list lines of Debian's own archives, from this machine's apt. Before
+# the first "apt-get update" the origin is not known; the path tells then.
+sources()
+{
+	local keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+	local option=
+
+	[ ! -r $keyring ] || option="[signed-by=$keyring] "
+	if [ -n "${DEBIAN_MIRROR-}" ]; then
+		echo "deb $option$DEBIAN_MIRROR ${DEBIAN_SUITE:-trixie} main"
+		return
+	fi
+	# shellcheck disable=SC2016 # the format's fields are apt's, not ours
+	apt-get indextargets \
+		--format '$(ORIGIN) $(REPO_URI) $(RELEASE) $(COMPONENT)' \
+		'Created-By: Packages' 2>/dev/null |
+		sed 's/^\$(ORIGIN)/-/; s/^ /- /' |
+		awk -v option="$option" '
+			$4 != "main" { next }
+			$3 ~ /backports|proposed/ { next }
+			$1 != "Debian" && !($1 == "-" && $2 ~ /\/debian(-security)?\/$/) { next }
+			{ line = "deb " option $2 " " $3 " main" }
+			!seen[line]++ { print line }' |
+		if [ -n "${DEBIAN_SUITE-}" ]; then
+			# The mirror of the first line serves every suite.
+			awk -v s="$DEBIAN_SUITE" '{ $(NF - 1) = s; print; exit }'
+		else
+			cat
+		fi
+}
+
+list=$(sources)
+[ -n "$list" ] ||
+	die "image.sh: apt knows no Debian archive here: set DEBIAN_MIRROR=URL and DEBIAN_SUITE=NAME"
+suite=$(awk 'NR == 1 { print $(NF - 1) }' <<<"$list")
+
+key=$({ cat "${BASH_SOURCE[0]}"; echo "$list $arch"; } | sha256sum | cut -c -16)
+image=$cache/image-$arch-$key.ext4
+mkdir -p "$cache" "$build/log"
+
+lock "$cache/image.lock"
+if [ -s "$image" ]; then
+	echo "$image"
+	exit 0
+fi
+
+need_space "$cache" 3
+
+log=$build/log/image-$arch.log
+tmp=$(mktemp -d "$cache/image.XXXXXX")
+trap 'rm -rf "$tmp"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+mode=root
+wrap=()
+if [ "$(id -u)" -ne 0 ]; then
+	mode=unshare
+	wrap=(mmdebstrap --unshare-helper)
+fi
+
+# The lab's kernels have no IPv6, for which nginx would listen.
+start=$SECONDS
+echo "$list" >"$tmp/sources.list"
+chmod 755 "$tmp"
+# shellcheck disable=SC2016 # $1 is the hook's
+soft=1 step 1200 "$log" "making a Debian $suite image for $arch" \
+	mmdebstrap --mode=$mode --variant=important \
+	--architectures="$debarch" --format=tar \
+	--include="$(IFS=,; echo "${packages[*]}")" \
+	--aptopt='Acquire::Retries "3"' \
+	--aptopt='Acquire::http::Timeout "60"' \
+	--dpkgopt='path-exclude=/usr/share/doc/*' \
+	--dpkgopt='path-exclude=/usr/share/man/*' \
+	--dpkgopt='path-exclude=/usr/share/locale/*' \
+	--dpkgopt='force-unsafe-io' \
+	--customize-hook="systemctl --root \"\$1\" mask ${masked[*]}" \
+	--customize-hook='echo lab >"$1/etc/hostname"' \
+	--customize-hook='echo "127.0.0.1 localhost lab" >"$1/etc/hosts"' \
+	--customize-hook='echo "/dev/vda / ext4 noatime 0 0" >"$1/etc/fstab"' \
+	--customize-hook='echo 00000000000000000000000000000001 >"$1/etc/machine-id"' \
+	--customize-hook='sed -i "/listen \[::\]/d" "$1/etc/nginx/sites-available/default"' \
+	"$suite" "$tmp/tar" "$tmp/sources.list" || {
+		grep -E '^[EW]:|error' "$log" | tail -n 3 >&2 || :
+		die "image.sh: mmdebstrap failed, see $log (no network? apt's sources?)"
+	}
+
+# mke2fs of Debian 12 fills an image from a folder, not yet from a tar.
+# shellcheck disable=SC2016 # the inner shell's
+timeout 600 "${wrap[@]}" sh -ec '
+	mkdir "$1/root"
+	tar -C "$1/root" -xf "$1/tar"
+	mke2fs -q -t ext4 -F -d "$1/root" "$1/image" 1500M
+	rm -rf "$1/root"
+' sh "$tmp" >>"$log" 2>&1 </dev/null || die "image.sh: could not make the file system, see $log"
+
+# Images of other keys are out of date.
+rm -f "$cache/image-$arch"-*.ext4
+mv "$tmp/image" "$image"
+say "image.sh: made in $((SECONDS - start)) s"
+echo "$image"
