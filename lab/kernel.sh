@@ -82,7 +82,7 @@ configure()
 			line[++n] = $0; at[key] = n
 		}
 		END { for (i = 1; i <= n; i++) if (i in line) print line[i] }' >"$out/lab.config"
-	step 300 "$log" "configuring $name" "${kmake[@]}" -C "$tree" O="$out" \
+	step 300 "$build/log/$name-config.log" "configuring $name" "${kmake[@]}" -C "$tree" O="$out" \
 		KCONFIG_ALLCONFIG="$out/lab.config" allnoconfig
 	while read -r line; do
 		case $line in

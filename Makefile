@@ -1,0 +1,82 @@
+# The front door. Each command is a small program in lab/; all they make lies
+# in build/, what is worth keeping between checkouts in the user's cache.
+#
+## make [demo]         boot one kernel with vm.anon_vma_lazy=0 and =1 on a real
+##                     userland, print what it saves; build/results/
+## make test           all checks; STEPS="lab vma" runs only these
+## make linux          build/linux: a git tree, a commit a patch (branch lazy,
+##                     first commit tagged base). Work there, with
+##                     git commit --fixup and git rebase -i --autosquash base
+## make refresh        write build/linux's commits back to patches/ and the
+##                     new files
+## make series         build/series/: cover letter and mails for git am
+## make apply KERNEL=dir
+##                     put the series on a new branch of your own 7.3.y tree
+## make kernel         build/x86_64/bzImage; CONFIG=debug: x86_64-debug/;
+##                     LAZY=n: x86_64-off/, without CONFIG_ANON_VMA_LAZY;
+##                     BASE=1: x86_64-base/, without the series
+## make shell          boot that kernel into a shell on the serial console
+## make deps           install missing Debian packages (root) or name them
+## make fetch          fetch the kernel source; UPDATE=1: look for a newer 7.3.y
+## make clean          remove what was made, but not build/linux
+## make distclean      remove build/, with unsaved work in build/linux
+##
+## KERNEL=file or dir  use that kernel source, not Debian's linux-source
+## ARCH=, JOBS=        architecture (x86_64), parallel jobs (all cores)
+## XDG_CACHE_HOME=     where the cache goes, default ~/.cache (4 GB)
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := demo
+# One thing at a time: the programs take all cores themselves.
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+ARCH ?= x86_64
+BUILD := $(or $(LAB_BUILD),build)
+
+# What is said on the command line reaches the programs by the environment.
+export ARCH
+
+.PHONY: demo test linux refresh series apply kernel shell deps fetch help clean distclean
+
+demo: deps
+	@lab/demo.sh
+
+test: deps
+	@lab/test.sh $(STEPS)
+
+linux: deps
+	@lab/assemble.sh
+
+refresh:
+	@lab/refresh.sh
+
+series: deps
+	@lab/series.sh
+
+apply:
+	@lab/apply.sh "$(KERNEL)"
+
+kernel: deps
+	@lab/kernel.sh
+
+shell: deps
+	@kernel=$$(lab/kernel.sh) && lab/initramfs.sh && \
+		lab/boot.sh -I -a $(ARCH) -i $(BUILD)/initramfs.cpio "$$kernel"
+
+deps:
+	@lab/deps.sh
+
+fetch: deps
+	@lab/fetch.sh
+
+clean:
+	@[ ! -d "$(BUILD)" ] || find "$(BUILD)" -mindepth 1 -maxdepth 1 ! -name linux -exec rm -rf {} +
+
+distclean:
+	@rm -rf "$(BUILD)"
+	@echo "kernel source, images and compiler cache stay in $$(. lab/lib.sh; echo "$$cache")"
+
+help:
+	@sed -n 's/^## \{0,1\}//p' Makefile

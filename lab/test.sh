@@ -1,0 +1,51 @@
+#!/bin/bash
+# test.sh [STEP...]: run the steps (all of them, or those named), each of which
+# prints lines "ok - NAME", "not ok - NAME" or "skip - NAME", and close with
+# "N passed, N failed, N skipped". Other lines are details and pass through.
+
+set -euo pipefail
+# shellcheck source=lab/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+# name, seconds at most, command. In this order: what is quick comes first.
+steps=(
+	"lab         900 lab/tests/lab.sh"
+	"roundtrip   600 lab/tests/roundtrip.sh"
+	"checkpatch  600 lab/tests/checkpatch.sh"
+	"vma         600 lab/tests/vma.sh"
+	"kernels    3600 lab/tests/kernels.sh"
+)
+
+cd "$top"
+mkdir -p "$build/log"
+tally=$(mktemp)
+trap 'rm -f "$tally"' EXIT
+for wanted; do
+	printf '%s\n' "${steps[@]}" | grep -q "^$wanted " ||
+		die "no step $wanted; there are: $(printf '%s\n' "${steps[@]}" | cut -d' ' -f1 | xargs)"
+done
+for step in "${steps[@]}"; do
+	read -r name limit command <<<"$step"
+	[ $# -eq 0 ] || [[ " $* " = *" $name "* ]] || continue
+	echo "# $name"
+	log=$build/log/test-$name.log
+	rc=0
+	# shellcheck disable=SC2086
+	timeout -k 20 "$limit" $command </dev/null 2>&1 | tee "$log" || rc=${PIPESTATUS[0]}
+	if [ "$rc" -eq 124 ]; then
+		echo "not ok - $name: no end after $limit s" | tee -a "$log"
+	elif [ "$rc" -ne 0 ] && ! grep -q '^not ok - ' "$log"; then
+		echo "not ok - $name: exit status $rc" | tee -a "$log"
+	elif ! grep -qE '^(ok|not ok|skip) - ' "$log"; then
+		echo "not ok - $name: ran nothing" | tee -a "$log"
+	fi
+	cat "$log" >>"$tally"
+done
+count() { grep -c "^$1 - " "$tally" || :; }
+failed=$(count "not ok")
+if [ "$failed" -gt 0 ]; then
+	echo "# failed:"
+	grep '^not ok - ' "$tally" | sed 's/^/# /'
+fi
+echo "$(count ok) passed, $failed failed, $(count skip) skipped"
+[ "$failed" -eq 0 ]
