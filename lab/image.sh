@@ -21,6 +21,8 @@ masked=(apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer
 	networking.service systemd-timesyncd.service
 	systemd-networkd-wait-online.service systemd-firstboot.service)
 
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+
 usage()
 {
 	cat <<'USAGE'
@@ -47,46 +49,45 @@ done
 case $arch in
 x86_64) debarch=amd64 ;;
 arm64) debarch=arm64 ;;
-*) die "image.sh: unknown architecture '$arch': x86_64 and arm64 are known" ;;
+*) die "unknown architecture '$arch': x86_64 and arm64 are known" ;;
 esac
 
 PATH=$PATH:/usr/sbin:/sbin
 need_tools mmdebstrap mke2fs
 
 # sources.list lines of Debian's own archives, from this machine's apt. Before
-# the first "apt-get update" the origin is not known; the path tells then.
+# the first "apt-get update" no origin is known; the path tells then.
 sources()
 {
-	local keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 	local option=
 
-	[ ! -r $keyring ] || option="[signed-by=$keyring] "
+	[ ! -r "$keyring" ] || option="[signed-by=$keyring] "
 	if [ -n "${DEBIAN_MIRROR-}" ]; then
 		echo "deb $option$DEBIAN_MIRROR ${DEBIAN_SUITE:-trixie} main"
 		return
 	fi
-	# shellcheck disable=SC2016 # the format's fields are apt's, not ours
-	apt-get indextargets \
-		--format '$(ORIGIN) $(REPO_URI) $(RELEASE) $(COMPONENT)' \
-		'Created-By: Packages' 2>/dev/null |
-		sed 's/^\$(ORIGIN)/-/; s/^ /- /' |
-		awk -v option="$option" '
-			$4 != "main" { next }
-			$3 ~ /backports|proposed/ { next }
-			$1 != "Debian" && !($1 == "-" && $2 ~ /\/debian(-security)?\/$/) { next }
+	# shellcheck disable=SC2016 # the fields are apt's
+	{
+		apt-get indextargets 'Created-By: Packages' --format \
+			'$(ORIGIN) $(REPO_URI) $(RELEASE) $(COMPONENT)'
+		apt-get indextargets --no-release-info 'Created-By: Packages' \
+			--format '? $(REPO_URI) $(RELEASE) $(COMPONENT)'
+	} 2>/dev/null |
+		awk -v option="$option" -v suite="${DEBIAN_SUITE-}" '
+			$1 == "Debian" { known = 1 }
+			$4 != "main" || $3 ~ /backports|proposed/ { next }
+			$1 == "?" && (known || $2 !~ /\/debian(-security)?\/$/) { next }
+			$1 != "?" && $1 != "Debian" { next }
+			# The first mirror serves every suite.
+			suite { $3 = suite }
 			{ line = "deb " option $2 " " $3 " main" }
-			!seen[line]++ { print line }' |
-		if [ -n "${DEBIAN_SUITE-}" ]; then
-			# The mirror of the first line serves every suite.
-			awk -v s="$DEBIAN_SUITE" '{ $(NF - 1) = s; print; exit }'
-		else
-			cat
-		fi
+			!seen[line]++ { print line }
+			suite { exit }'
 }
 
 list=$(sources)
 [ -n "$list" ] ||
-	die "image.sh: apt knows no Debian archive here: set DEBIAN_MIRROR=URL and DEBIAN_SUITE=NAME"
+	die "apt knows no Debian archive here: run 'apt-get update', or set DEBIAN_MIRROR=URL and DEBIAN_SUITE=NAME"
 suite=$(awk 'NR == 1 { print $(NF - 1) }' <<<"$list")
 
 key=$({ cat "${BASH_SOURCE[0]}"; echo "$list $arch"; } | sha256sum | cut -c -16)
@@ -137,7 +138,7 @@ soft=1 step 1200 "$log" "making a Debian $suite image for $arch" \
 	--customize-hook='sed -i "/listen \[::\]/d" "$1/etc/nginx/sites-available/default"' \
 	"$suite" "$tmp/tar" "$tmp/sources.list" || {
 		grep -E '^[EW]:|error' "$log" | tail -n 3 >&2 || :
-		die "image.sh: mmdebstrap failed, see $log (no network? apt's sources?)"
+		die "mmdebstrap failed, see $log (no network? apt's sources?)"
 	}
 
 # mke2fs of Debian 12 fills an image from a folder, not yet from a tar.
@@ -147,7 +148,7 @@ timeout 600 "${wrap[@]}" sh -ec '
 	tar -C "$1/root" -xf "$1/tar"
 	mke2fs -q -t ext4 -F -d "$1/root" "$1/image" 1500M
 	rm -rf "$1/root"
-' sh "$tmp" >>"$log" 2>&1 </dev/null || die "image.sh: could not make the file system, see $log"
+' sh "$tmp" >>"$log" 2>&1 </dev/null || die "could not make the file system, see $log"
 
 # Images of other keys are out of date.
 rm -f "$cache/image-$arch"-*.ext4
