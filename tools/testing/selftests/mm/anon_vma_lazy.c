@@ -65,6 +65,9 @@
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE	25
 #endif
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#endif
 #ifndef MADV_SOFT_OFFLINE
 #define MADV_SOFT_OFFLINE 101
 #endif
@@ -1497,10 +1500,11 @@ TEST_F(lazy, mremap_last)
 
 TEST_F(lazy, mremap_dontunmap)
 {
+	int flags = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;
 	char *p = map(8, NR), *q = at(100);
 
 	fill(p, NR, TAG);
-	if (mremap(p, len(NR), len(NR), MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, q) != q)
+	if (mremap(p, len(NR), len(NR), flags, q) != q)
 		SKIP(return, "no MREMAP_DONTUNMAP");
 	ASSERT_TRUE(count_vmas(p, NR, 1));
 	ASSERT_TRUE(count_vmas(q, NR, 1));
@@ -1766,6 +1770,58 @@ TEST_F(lazy, mremap_adjacent)
 	ASSERT_TRUE(swap_out(p, 2 * NR, 0));
 	ASSERT_TRUE(check(p, NR, TAG2));
 	ASSERT_TRUE(check(p + len(NR), NR, TAG));
+}
+
+/* A neighbour that never faulted, on either side or on both, and a fork */
+static bool move_between(bool left, bool right, bool forked)
+{
+	char *p = map(100, NR), *q = at(200);
+	size_t first = left ? 100 - NR : 100;
+	size_t n = NR * (1 + left + right);
+	struct kid *k = NULL;
+
+	fill(p, NR, TAG);
+	if (forked)
+		k = fork_kid(NULL);
+	if ((forked && !k) || !move(p, NR, q))
+		return false;
+	if (left)
+		map(100 - NR, NR);
+	if (right)
+		map(100 + NR, NR);
+	if (!move(q, NR, p) || !count_vmas(at(first), n, 1))
+		return false;
+	/* All of it has to be found by the anon_vma, or none, that is left. */
+	if (left)
+		fill(at(100 - NR), NR, TAG2);
+	if (right)
+		fill(at(100 + NR), NR, TAG3);
+	if (!reclaim_all(at(first), n) || !check(p, NR, TAG))
+		return false;
+	if (k) {
+		if (!in(k, check, p, NR, TAG))
+			return false;
+		quit(k);
+	}
+	/* Whatever was shared by mistake would be freed by one of these. */
+	if (left)
+		munmap(at(100 - NR), len(NR));
+	if (!swap_out_and_check(p, NR, TAG))
+		return false;
+	munmap(p, len(NR));
+	return !right || swap_out_and_check(at(100 + NR), NR, TAG3);
+}
+
+TEST_F(lazy, mremap_merge_unfaulted)
+{
+	for (int i = 1; i < 4; i++)
+		ASSERT_TRUE(move_between(i & 1, i & 2, false));
+}
+
+TEST_F(lazy, mremap_merge_unfaulted_forked)
+{
+	for (int i = 1; i < 4; i++)
+		ASSERT_TRUE(move_between(i & 1, i & 2, true));
 }
 
 TEST_F(lazy, mremap_dontunmap_twice)
@@ -2673,6 +2729,72 @@ TEST_F(lazy, ksm_prctl)
 	ASSERT_TRUE(check_same(p, NR, TAG));
 }
 
+/*
+ * A VMA that had to get an anon_vma while it had pages that do not know of it:
+ * here because it grew.  Both kinds of page in one VMA go through everything.
+ */
+TEST_F(lazy, upgraded)
+{
+	size_t half = MB(1) / psize(), n = 3 * half;
+	char *p = map(0, half), *m = p + len(half - 4), *q = at(4 * half);
+	struct kid *k, *c;
+
+	fill(m, 4, TAG);
+	map(half, 2 * half);
+	fill(m + len(4), 4, TAG + 4);
+	ASSERT_TRUE(count_vmas(p, n, 1));
+	ASSERT_TRUE(check(m, 8, TAG));
+	/* Split, and merge again */
+	ASSERT_EQ(mprotect(m + len(2), len(4), PROT_READ), 0);
+	ASSERT_TRUE(swap_out_and_check(m, 8, TAG));
+	ASSERT_EQ(mprotect(m + len(2), len(4), PROT_READ | PROT_WRITE), 0);
+	ASSERT_TRUE(count_vmas(p, n, 1));
+	fill(m, 8, TAG);
+	/* Part of it is moved away, and the rest forked */
+	ASSERT_TRUE(move(m + len(2), 4, q));
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(reclaim_all(m, 2));
+	ASSERT_TRUE(reclaim_all(q, 4));
+	ASSERT_TRUE(check(q, 4, TAG + 2));
+	ASSERT_TRUE(in(k, check, q, 4, TAG + 2));
+	ASSERT_TRUE(in(k, check, m, 2, TAG));
+	ASSERT_TRUE(in(k, fill, m, 2, TAG2));
+	c = fork_kid(k);
+	ASSERT_NE(c, NULL);
+	ASSERT_TRUE(move(q, 4, m + len(2)));
+	ASSERT_TRUE(count_vmas(p, n, 1));
+	ASSERT_TRUE(reclaim_all(m, 8));
+	ASSERT_TRUE(check(m, 8, TAG));
+	ASSERT_TRUE(in(c, check, m, 2, TAG2));
+	ASSERT_TRUE(in(c, check, m + len(6), 2, TAG + 6));
+}
+
+/* The same by KSM, which takes only some of the pages */
+TEST_F(lazy, upgraded_ksm)
+{
+	char *p = map(8, 2 * NR), *q = at(100);
+	struct kid *k;
+
+	if (!ksm_setup())
+		SKIP(return, "no KSM");
+	fill_same(p, NR, TAG);
+	fill(p + len(NR), NR, TAG2);
+	ASSERT_EQ(madvise(p, len(2 * NR), MADV_MERGEABLE), 0);
+	ASSERT_TRUE(ksm_merge(p, NR, 0));
+	ASSERT_TRUE(swap_out_and_check(p + len(NR), NR, TAG2));
+	ASSERT_TRUE(move(p + len(NR / 2), NR, q));
+	ASSERT_TRUE(swap_out_and_check(q + len(NR / 2), NR / 2, TAG2));
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(reclaim_all(q, NR));
+	ASSERT_TRUE(reclaim_all(p, NR / 2));
+	ASSERT_TRUE(in(k, check, q + len(NR / 2), NR / 2, TAG2));
+	ASSERT_TRUE(in(k, check_same, q, NR / 2, TAG));
+	ASSERT_TRUE(in(k, check_same, p, NR / 2, TAG));
+	ASSERT_TRUE(check(p + len(3 * NR / 2), NR / 2, TAG2 + NR / 2));
+}
+
 /* Large folios */
 
 static bool mthp_setup(void)
@@ -3134,6 +3256,234 @@ TEST_F(anon, uffd_move_huge)
 	ASSERT_TRUE(swap_out(q, n, 0));
 	ASSERT_TRUE(check(q, n, TAG));
 	close(fd);
+}
+
+/* Somebody else's system call faults the pages in. */
+TEST_F(lazy, remote_write)
+{
+	struct kid *k = fork_kid(NULL);
+	char *p = map(8, NR), *q = at(100);
+	struct iovec local = { .iov_base = p, .iov_len = len(NR) };
+	struct iovec remote = { .iov_base = q, .iov_len = len(NR) };
+
+	fill(p, NR, TAG);
+	ASSERT_TRUE(in(k, do_map, q, NR, 0));
+	ASSERT_EQ(process_vm_writev(k->pid, &local, 1, &remote, 1, 0),
+		  (ssize_t)len(NR));
+	ASSERT_TRUE(in(k, swap_out_and_check, q, NR, TAG));
+	/* And from swap */
+	ASSERT_TRUE(in(k, swap_out, q, NR, 0));
+	fill(p, NR, TAG2);
+	ASSERT_EQ(process_vm_writev(k->pid, &local, 1, &remote, 1, 0),
+		  (ssize_t)len(NR));
+	ASSERT_TRUE(in(k, swap_out_and_check, q, NR, TAG2));
+}
+
+/*
+ * "Has an anon_vma" means "may have anonymous pages" in more places than rmap:
+ * a core dump leaves private file mappings out that have none.
+ */
+static bool do_dump(char *p, size_t n, unsigned int unused)
+{
+	struct rlimit rl = { RLIM_INFINITY, RLIM_INFINITY };
+
+	setrlimit(RLIMIT_CORE, &rl);
+	signal(SIGQUIT, SIG_DFL);
+	syscall(__NR_tgkill, getpid(), syscall(__NR_gettid), SIGQUIT);
+	return false;
+}
+
+static size_t find_stamps(int fd, size_t n, unsigned int tag)
+{
+	off_t size = lseek(fd, 0, SEEK_END);
+	char *core = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+	size_t found = 0;
+
+	if (core == MAP_FAILED)
+		return 0;
+	for (off_t off = 0; off + psize() <= size; off += psize()) {
+		unsigned long first = *(unsigned long *)(core + off);
+
+		if (first >= tag && first < tag + n && stamped(core + off, first))
+			found++;
+	}
+	munmap(core, size);
+	return found;
+}
+
+TEST_F(lazy, coredump)
+{
+	char dir[] = "/tmp/anon_vma_lazy.XXXXXX", core[64], pattern[80];
+	char *p = map(8, NR), *q = map(100, NR);
+	struct kid *k;
+	int fd;
+
+	fill(p, NR, TAG);
+	ASSERT_NE(mkdtemp(dir), NULL);
+	snprintf(core, sizeof(core), "%s/core", dir);
+	snprintf(pattern, sizeof(pattern), "%s\n", core);
+	if (!tweak("/proc/sys/kernel/core_pattern", pattern) ||
+	    !tweak("/proc/sys/kernel/core_uses_pid", "0"))
+		SKIP(return, "no core_pattern");
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	/* Inherited, its own, and moved */
+	ASSERT_TRUE(in(k, fill, q, NR, TAG2));
+	ASSERT_TRUE(in(k, do_move, q, NR, 200));
+	ASSERT_FALSE(in(k, do_dump, NULL, 0, 0));
+	quit(k);
+	fd = open(core, O_RDONLY | O_CLOEXEC);
+	unlink(core);
+	rmdir(dir);
+	if (fd < 0)
+		SKIP(return, "no core dump");
+	EXPECT_EQ(find_stamps(fd, NR, TAG), NR);
+	EXPECT_EQ(find_stamps(fd, NR, TAG2), NR);
+	close(fd);
+}
+
+/* Fork must copy guards, although there is no page. */
+static bool is_guarded(char *p, size_t n, unsigned int unused)
+{
+	return !count_not(getpid(), p, n, PM_GUARD_REGION, PM_GUARD_REGION,
+			  "is not guarded");
+}
+
+TEST_F(lazy, guard)
+{
+	char *p = map(8, NR), *q = map(100, NR), *r = at(200);
+	struct kid *k, *c;
+
+	if (madvise(p, len(4), MADV_GUARD_INSTALL))
+		SKIP(return, "no guard regions");
+	ASSERT_EQ(madvise(q, len(4), MADV_GUARD_INSTALL), 0);
+	fill(q + len(4), NR - 4, TAG);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, is_guarded, p, 4, 0));
+	ASSERT_TRUE(in(k, is_guarded, q, 4, 0));
+	ASSERT_TRUE(in(k, do_move, q, NR, 200));
+	ASSERT_TRUE(in(k, is_guarded, r, 4, 0));
+	ASSERT_TRUE(move(p, NR, at(300)));
+	ASSERT_TRUE(is_guarded(at(300), 4, 0));
+	c = fork_kid(k);
+	ASSERT_NE(c, NULL);
+	ASSERT_TRUE(in(c, is_guarded, r, 4, 0));
+	ASSERT_TRUE(reclaim_all(q + len(4), NR - 4));
+	ASSERT_TRUE(reclaim_all(r + len(4), NR - 4));
+	ASSERT_TRUE(in(c, check, r + len(4), NR - 4, TAG));
+	ASSERT_TRUE(check(q + len(4), NR - 4, TAG));
+}
+
+/* The files that show memory go through all VMAs and folios. */
+TEST_F(lazy, proc_files)
+{
+	static const char * const name[] = {
+		"maps", "smaps", "smaps_rollup", "numa_maps", "pagemap", "stat",
+		"status", "statm", "ksm_stat", "oom_score",
+	};
+	char *p = map(8, NR), buf[4096], path[64];
+	struct kid *k;
+	int fd;
+
+	fill(p, NR, TAG);
+	ASSERT_EQ(mprotect(p + len(4), len(4), PROT_READ), 0);
+	ASSERT_TRUE(swap_out(p, 4, 0));
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, fill, p, 4, TAG2));
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(name); i++) {
+		ssize_t ret;
+
+		snprintf(path, sizeof(path), "/proc/%d/%s",
+			 i & 1 ? k->pid : getpid(), name[i / 2]);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		if (!strcmp(name[i / 2], "pagemap"))
+			lseek(fd, (unsigned long)p / psize() * 8, SEEK_SET);
+		do {
+			ret = read(fd, buf, sizeof(buf));
+		} while (ret > 0 && strcmp(name[i / 2], "pagemap"));
+		EXPECT_GE(ret, 0) TH_LOG("%s", path);
+		close(fd);
+	}
+	/* Clears the accessed bits, and write-protects: rmap is not asked. */
+	snprintf(path, sizeof(path), "/proc/%d/clear_refs", k->pid);
+	put(path, "1");
+	put(path, "4");
+	ASSERT_TRUE(reclaim_all(p, NR));
+	ASSERT_TRUE(in(k, check, p, 4, TAG2));
+	ASSERT_TRUE(check(p, NR, TAG));
+}
+
+/* Never lazy, but neighbours in every list */
+TEST_F(anon, hugetlb)
+{
+	size_t size = default_huge_page_size(), n = size / psize();
+	char *p = map(n, NR), *h = at(2 * n);
+	int flags = MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_HUGETLB;
+	struct kid *k;
+
+	if (!size || size > MB(2))
+		SKIP(return, "no hugetlb, or too large a page");
+	if (!tweak("/proc/sys/vm/nr_hugepages", "3"))
+		SKIP(return, "no nr_hugepages");
+	if (mmap(h, size, PROT_READ | PROT_WRITE, flags, -1, 0) != h)
+		SKIP(return, "no huge page");
+	fill(p, NR, TAG);
+	fill(h, n, TAG);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, fill, h, NR, TAG2));
+	ASSERT_TRUE(check(h, n, TAG));
+	ASSERT_TRUE(move(h, n, at(4 * n)));
+	ASSERT_TRUE(check(at(4 * n), n, TAG));
+	ASSERT_TRUE(in(k, check, h, NR, TAG2));
+	if (have_node1()) {
+		move_pages(0, at(4 * n), 1, (int []){ 1 }, (int []){ 0 });
+		ASSERT_TRUE(check(at(4 * n), n, TAG));
+	}
+	ASSERT_TRUE(reclaim_all(p, NR));
+	ASSERT_TRUE(check(p, NR, TAG));
+	munmap(at(4 * n), size);
+}
+
+/* A child's VMA takes pages that were its parent's to find. */
+static bool do_uffd_move(char *dst, size_t n, unsigned int page)
+{
+	int fd = open_uffd(UFFD_FEATURE_MOVE);
+	bool ok = fd >= 0 && !madvise(dst, len(n), MADV_DONTNEED) &&
+		  !uffd_register(fd, dst, len(n), true, false, false) &&
+		  uffd_move(fd, dst, at(page), n) &&
+		  !uffd_unregister(fd, dst, len(n));
+
+	close(fd);
+	return ok;
+}
+
+TEST_F(anon, uffd_move_child)
+{
+	char *p = map(8, NR), *q = map(100, NR);
+	int fd = open_uffd(UFFD_FEATURE_MOVE);
+	struct kid *k;
+
+	if (fd < 0)
+		SKIP(return, "no UFFDIO_MOVE");
+	close(fd);
+	fill(p, NR, TAG);
+	fill(q, NR, TAG2);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, fill, p, NR, TAG3));
+	ASSERT_TRUE(in(k, swap_out, p, NR / 2, 0));
+	ASSERT_TRUE(in(k, do_uffd_move, q, NR, 8));
+	ASSERT_TRUE(in(k, swap_out_and_check, q, NR, TAG3));
+	ASSERT_TRUE(in(k, fill, p, NR, TAG));
+	ASSERT_TRUE(reclaim_all(p, NR));
+	ASSERT_TRUE(in(k, check, p, NR, TAG));
+	ASSERT_TRUE(check(p, NR, TAG));
+	ASSERT_TRUE(check(q, NR, TAG2));
 }
 
 /* Poison */
