@@ -52,7 +52,9 @@ else
 	tree=$build/linux out=$build/$variant name=$variant
 fi
 
-kmake=(make ARCH="$arch" CROSS_COMPILE="$cross" CC="ccache ${cross}gcc" HOSTCC="ccache gcc")
+# LOCALVERSION= keeps git's opinion of the tree out of the version.
+kmake=(make ARCH="$arch" CROSS_COMPILE="$cross" CC="ccache ${cross}gcc" HOSTCC="ccache gcc"
+	LOCALVERSION=)
 
 # configure TREE OUT LAZY: allnoconfig with what the fragments ask for; a later
 # fragment overrides an earlier one. A request that Kconfig drops is an error:
@@ -130,7 +132,7 @@ if [ -z "${BASE-}" ]; then
 	if [ ! -s "$known" ]; then
 		probe=$base/probe-$variant
 		lock "$probe.lock"
-		(name="$arch base" configure "$base/linux" "$probe" n)
+		(name="$name-base" configure "$base/linux" "$probe" n)
 		step 900 "$build/log/$name-base.log" "preparing the base of $name, to compare vm_area_struct" \
 			"${kmake[@]}" -C "$base/linux" O="$probe" -j"$jobs" prepare
 		vma_size "$base/linux" "$probe" >"$known.tmp" || die "cannot measure vm_area_struct in $probe"

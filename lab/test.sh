@@ -14,6 +14,7 @@ steps=(
 	"checkpatch  600 lab/tests/checkpatch.sh"
 	"vma         600 lab/tests/vma.sh"
 	"kernels    3600 lab/tests/kernels.sh"
+	"quick      1800 lab/quick.sh"
 )
 
 cd "$top"
