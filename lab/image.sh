@@ -141,17 +141,20 @@ soft=1 step 1200 "$log" "making a Debian $suite image for $arch" \
 		die "mmdebstrap failed, see $log (no network? apt's sources?)"
 	}
 
-# mke2fs of Debian 12 fills an image from a folder, not yet from a tar.
+# mke2fs of Debian 12 fills an image from a folder, not yet from a tar. Without
+# root this happens in a user namespace, where our own folder is someone else's
+# and there are no device nodes; devtmpfs has them.
+mkdir -m 1777 "$tmp/work"
 # shellcheck disable=SC2016 # the inner shell's
 timeout 600 "${wrap[@]}" sh -ec '
-	mkdir "$1/root"
-	tar -C "$1/root" -xf "$1/tar"
-	mke2fs -q -t ext4 -F -d "$1/root" "$1/image" 1500M
-	rm -rf "$1/root"
+	trap "rm -rf \"\$1/work/root\"" EXIT
+	mkdir "$1/work/root"
+	tar -C "$1/work/root" -xf "$1/tar" --exclude="./dev/*"
+	mke2fs -q -t ext4 -F -d "$1/work/root" "$1/work/image" 1500M
 ' sh "$tmp" >>"$log" 2>&1 </dev/null || die "could not make the file system, see $log"
 
 # Images of other keys are out of date.
 rm -f "$cache/image-$arch"-*.ext4
-mv "$tmp/image" "$image"
+mv "$tmp/work/image" "$image"
 say "image.sh: made in $((SECONDS - start)) s"
 echo "$image"
