@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Lazy anon_vmas: reverse mapping from folio to VMA without an anon_vma, until
+ * memory can be shared. See Documentation/mm/anon_vma_lazy.rst.
+ *
+ * Included by mm/internal.h.
+ */
+#ifndef __MM_ANON_VMA_LAZY_H
+#define __MM_ANON_VMA_LAZY_H
+
+#ifdef CONFIG_ANON_VMA_LAZY
+
+/*
+ * Only VMAs below this size are lazy. The bound keeps the work small that fork,
+ * mremap and reclaim do for each lazy VMA; above it one anon_vma does not count.
+ */
+#define ANON_VMA_LAZY_MAX SZ_2M
+
+DECLARE_STATIC_KEY_TRUE(anon_vma_lazy_enabled);
+
+static inline bool anon_vma_lazy_is_enabled(void)
+{
+	return static_branch_likely(&anon_vma_lazy_enabled);
+}
+
+bool __vma_prepare_anon_vma_lazy(struct vm_area_struct *vma);
+bool vma_fork_anon_vma_lazy(struct vm_area_struct *vma,
+			    const struct vm_area_struct *pvma);
+int __vma_upgrade_anon_vma_lazy(struct vm_area_struct *vma);
+vm_fault_t __vmf_upgrade_anon_vma_lazy(struct vm_fault *vmf);
+vm_fault_t __vmf_prepare_swapin(struct vm_fault *vmf, struct folio *folio);
+
+bool __vma_anon_mapping_lazy(const struct folio *folio,
+			     const struct vm_area_struct *vma,
+			     anon_vma_tree_t tree, bool exclusive);
+void __folio_make_anon_regular(struct folio *folio,
+			       struct vm_area_struct *vma);
+void move_pte_anon_vma_lazy(struct vm_area_struct *old, unsigned long old_addr,
+			    struct vm_area_struct *new, unsigned long new_addr,
+			    pte_t pte);
+void vma_make_anon_regular(struct vm_area_struct *vma);
+
+anon_rmap_t folio_trylock_anon_rmap_lazy(const struct folio *folio);
+anon_rmap_t folio_locked_anon_rmap_lazy(const struct folio *folio);
+int unmap_poisoned_folio_lazy(struct folio *folio, unsigned long pfn,
+			      bool must_kill);
+
+/* The mm that may map @folio. NULL if it is not lazy. */
+static inline struct mm_struct *folio_anon_mm_lazy(const struct folio *folio)
+{
+	const unsigned long mapping = (unsigned long)READ_ONCE(folio->mapping);
+
+	if ((mapping & FOLIO_MAPPING_FLAGS) != FOLIO_MAPPING_ANON_VMA_LAZY)
+		return NULL;
+	return (struct mm_struct *)(mapping - FOLIO_MAPPING_ANON_VMA_LAZY);
+}
+
+static inline bool vma_fits_anon_vma_lazy(const struct vm_area_struct *vma)
+{
+	return vma_pages(vma) < ANON_VMA_LAZY_MAX >> PAGE_SHIFT;
+}
+
+/*
+ * A lazy folio that is not mapped, a remnant in the swap cache, says nothing:
+ * its mm may be gone and its address may be another VMA's. Swap-in gives every
+ * unmapped folio that could be lazy a new mapping and index.
+ *
+ * The folio lock is held.
+ */
+static inline bool folio_anon_rmap_is_stale(const struct folio *folio)
+{
+	return !folio_test_large(folio) && !folio_test_ksm(folio) &&
+		!folio_mapped(folio);
+}
+
+#else /* CONFIG_ANON_VMA_LAZY */
+
+static inline bool anon_vma_lazy_is_enabled(void)
+{
+	return false;
+}
+
+static inline bool __vma_prepare_anon_vma_lazy(struct vm_area_struct *vma)
+{
+	return false;
+}
+
+static inline bool vma_fork_anon_vma_lazy(struct vm_area_struct *vma,
+					  const struct vm_area_struct *pvma)
+{
+	return false;
+}
+
+static inline int __vma_upgrade_anon_vma_lazy(struct vm_area_struct *vma)
+{
+	return 0;
+}
+
+static inline vm_fault_t __vmf_upgrade_anon_vma_lazy(struct vm_fault *vmf)
+{
+	return 0;
+}
+
+static inline vm_fault_t __vmf_prepare_swapin(struct vm_fault *vmf,
+					      struct folio *folio)
+{
+	return 0;
+}
+
+static inline bool __vma_anon_mapping_lazy(const struct folio *folio,
+					   const struct vm_area_struct *vma,
+					   anon_vma_tree_t tree, bool exclusive)
+{
+	return false;
+}
+
+static inline void __folio_make_anon_regular(struct folio *folio,
+					     struct vm_area_struct *vma)
+{
+}
+
+static inline void move_pte_anon_vma_lazy(struct vm_area_struct *old,
+					  unsigned long old_addr,
+					  struct vm_area_struct *new,
+					  unsigned long new_addr, pte_t pte)
+{
+}
+
+static inline void vma_make_anon_regular(struct vm_area_struct *vma)
+{
+}
+
+static inline anon_rmap_t folio_trylock_anon_rmap_lazy(const struct folio *folio)
+{
+	return NULL;
+}
+
+static inline anon_rmap_t folio_locked_anon_rmap_lazy(const struct folio *folio)
+{
+	return NULL;
+}
+
+static inline int unmap_poisoned_folio_lazy(struct folio *folio,
+					    unsigned long pfn, bool must_kill)
+{
+	return -EBUSY;
+}
+
+static inline struct mm_struct *folio_anon_mm_lazy(const struct folio *folio)
+{
+	return NULL;
+}
+
+static inline bool vma_fits_anon_vma_lazy(const struct vm_area_struct *vma)
+{
+	return true;
+}
+
+static inline bool folio_anon_rmap_is_stale(const struct folio *folio)
+{
+	return false;
+}
+
+#endif /* CONFIG_ANON_VMA_LAZY */
+
+/**
+ * vma_prepare_anon_vma_lazy() - make a VMA lazy before its first anonymous page
+ * @vma: The VMA. It has no anon_vma handle yet.
+ *
+ * Context: mmap_lock held, for read at least.
+ *
+ * Return: true if it has one now. false if it has to get an anon_vma.
+ */
+static inline bool vma_prepare_anon_vma_lazy(struct vm_area_struct *vma)
+{
+	return anon_vma_lazy_is_enabled() && __vma_prepare_anon_vma_lazy(vma);
+}
+
+/**
+ * vma_upgrade_anon_vma_lazy() - give a lazy VMA an anon_vma of its own
+ * @vma: The VMA. Nothing happens if it is not lazy.
+ *
+ * Context: mmap_lock held, for read at least. May sleep.
+ *
+ * Return: 0, or -ENOMEM and nothing has changed.
+ */
+static inline int vma_upgrade_anon_vma_lazy(struct vm_area_struct *vma)
+{
+	if (!vma_is_anon_vma_lazy(vma))
+		return 0;
+	return __vma_upgrade_anon_vma_lazy(vma);
+}
+
+/**
+ * vmf_upgrade_anon_vma_lazy() - upgrade the VMA of a fault that cannot be lazy
+ * @vmf: The fault. Its VMA has an anon_vma handle.
+ *
+ * Context: The VMA lock or the mmap_lock held, see FAULT_FLAG_VMA_LOCK. May
+ * sleep.
+ *
+ * Return: 0 if the VMA owns an anon_vma now. VM_FAULT_RETRY if the mmap_lock was
+ * needed and not to be had: the VMA lock has been dropped, as by
+ * vmf_anon_prepare(). VM_FAULT_OOM.
+ */
+static inline vm_fault_t vmf_upgrade_anon_vma_lazy(struct vm_fault *vmf)
+{
+	vm_fault_t ret;
+
+	if (!vma_is_anon_vma_lazy(vmf->vma))
+		return 0;
+	ret = __vmf_upgrade_anon_vma_lazy(vmf);
+	if (unlikely(ret & VM_FAULT_RETRY))
+		vma_end_read(vmf->vma);
+	return ret;
+}
+
+/**
+ * vmf_try_upgrade_anon_vma_lazy() - upgrade the VMA of a fault if it can be done
+ * @vmf: The fault. Its VMA has an anon_vma handle.
+ *
+ * Context: As vmf_upgrade_anon_vma_lazy(), but all locks stay held.
+ *
+ * Return: true if the VMA owns an anon_vma now.
+ */
+static inline bool vmf_try_upgrade_anon_vma_lazy(struct vm_fault *vmf)
+{
+	return !vma_is_anon_vma_lazy(vmf->vma) ||
+		!__vmf_upgrade_anon_vma_lazy(vmf);
+}
+
+/**
+ * vmf_outgrow_anon_vma_lazy() - upgrade the VMA of a fault if it has grown big
+ * @vmf: The fault. Its VMA has an anon_vma handle.
+ *
+ * The size is no matter of safety: if this fails the VMA stays lazy.
+ *
+ * Context: As vmf_try_upgrade_anon_vma_lazy().
+ */
+static inline void vmf_outgrow_anon_vma_lazy(struct vm_fault *vmf)
+{
+	if (!vma_fits_anon_vma_lazy(vmf->vma))
+		vmf_try_upgrade_anon_vma_lazy(vmf);
+}
+
+/**
+ * vmf_prepare_swapin() - upgrade the VMA of a fault if a folio to be swapped in
+ *			  cannot be lazy
+ * @vmf: The fault, orig_pte is the swap entry.
+ * @folio: The folio, not locked yet.
+ *
+ * Context: As vmf_upgrade_anon_vma_lazy().
+ *
+ * Return: As vmf_upgrade_anon_vma_lazy().
+ */
+static inline vm_fault_t vmf_prepare_swapin(struct vm_fault *vmf,
+					    struct folio *folio)
+{
+	if (likely(!vma_is_anon_vma_lazy(vmf->vma)))
+		return 0;
+	return __vmf_prepare_swapin(vmf, folio);
+}
+
+/**
+ * folio_make_anon_regular() - make a folio regular before it is shared or moved
+ * @folio: The folio. Nothing happens if it is not lazy.
+ * @vma: A VMA that owns an anon_vma, in which the folio keeps its index.
+ *
+ * Context: The VMA write lock and the PTE lock held; or the folio lock and the
+ * VMA or mmap read lock.
+ */
+static inline void folio_make_anon_regular(struct folio *folio,
+					   struct vm_area_struct *vma)
+{
+	if (folio_test_anon_vma_lazy(folio))
+		__folio_make_anon_regular(folio, vma);
+}
+
+/* May exclusive @folio, not a PMD mapped one, move to @vma, lazy or not? */
+static inline bool folio_fits_anon_vma(const struct folio *folio,
+				       const struct vm_area_struct *vma)
+{
+	return !vma_is_anon_vma_lazy(vma) || !folio_is_zone_device(folio);
+}
+
+/* Is @pte, a swap entry, to be left alone because it cannot be lazy in @vma? */
+static inline bool vma_needs_upgrade_for_swap_pte(const struct vm_area_struct *vma,
+						  pte_t pte)
+{
+	return anon_vma_tree_state(READ_ONCE(vma->anon_vma)) == ANON_VMA_TREE_VMA &&
+		!pte_swp_exclusive(pte);
+}
+
+#endif /* __MM_ANON_VMA_LAZY_H */

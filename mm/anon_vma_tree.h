@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The handle in vma->anon_vma.
+ *
+ * An anon_vma_tree_t says where a VMA stands in the tree of anon_vmas: which
+ * anon_vma it belongs to, and in the low bits how. It cannot be dereferenced
+ * or mixed with a struct anon_vma pointer; it is opened with the functions
+ * below only. A handle that is not NULL means, as it always did, that the VMA
+ * may contain anonymous memory.
+ *
+ * vma->anon_vma is stored with mmap_lock held (at least for read, then under
+ * mm->page_table_lock), so it is stable under the mmap write lock and under
+ * the VMA write lock. Everywhere else it may move forward from NULL or from
+ * one of the lazy states while it is looked at: read it once.
+ *
+ * Shared with tools/testing/vma: nothing here looks into an anon_vma.
+ */
+#ifndef __MM_ANON_VMA_TREE_H
+#define __MM_ANON_VMA_TREE_H
+
+/**
+ * enum anon_vma_tree_state - How a VMA belongs to the anon_vma of its handle.
+ * @ANON_VMA_TREE_REGULAR: The VMA owns the anon_vma, which finds every
+ *	anonymous folio in the VMA. A NULL handle has this state too.
+ * @ANON_VMA_TREE_VMA: There is no anon_vma and the chain is empty. Anonymous
+ *	folios in the VMA are lazy: each names its mm and its address.
+ * @ANON_VMA_TREE_PARENT: The VMA was forked and its chain links it to its
+ *	ancestors' anon_vmas, which find inherited folios. The anon_vma is the
+ *	parent VMA's, kept alive by the chain; the VMA owns none itself. New
+ *	folios are lazy.
+ * @ANON_VMA_TREE_UPGRADED: As regular for new folios, but there may be lazy
+ *	folios from before the VMA had an anon_vma.
+ */
+enum anon_vma_tree_state {
+	ANON_VMA_TREE_REGULAR = 0,
+	ANON_VMA_TREE_VMA = 1,
+	ANON_VMA_TREE_PARENT = 2,
+	ANON_VMA_TREE_UPGRADED = 3,
+};
+
+#define ANON_VMA_TREE_STATE_MASK 3UL
+
+static inline anon_vma_tree_t anon_vma_tree(struct anon_vma *anon_vma,
+					    enum anon_vma_tree_state state)
+{
+	return (anon_vma_tree_t)((unsigned long)anon_vma | state);
+}
+
+static inline enum anon_vma_tree_state anon_vma_tree_state(anon_vma_tree_t tree)
+{
+	if (!IS_ENABLED(CONFIG_ANON_VMA_LAZY))
+		return ANON_VMA_TREE_REGULAR;
+	return (unsigned long)tree & ANON_VMA_TREE_STATE_MASK;
+}
+
+/* The anon_vma that @tree names, owned or not. NULL if it names none. */
+static inline struct anon_vma *anon_vma_tree_anon_vma(anon_vma_tree_t tree)
+{
+	return (struct anon_vma *)((unsigned long)tree -
+				   anon_vma_tree_state(tree));
+}
+
+/* Do new order-0 folios become lazy in a VMA with this handle? */
+static inline bool anon_vma_tree_is_lazy(anon_vma_tree_t tree)
+{
+	const enum anon_vma_tree_state state = anon_vma_tree_state(tree);
+
+	return state == ANON_VMA_TREE_VMA || state == ANON_VMA_TREE_PARENT;
+}
+
+/* May a VMA with this handle contain lazy folios? */
+static inline bool anon_vma_tree_may_hold_lazy(anon_vma_tree_t tree)
+{
+	return anon_vma_tree_state(tree) != ANON_VMA_TREE_REGULAR;
+}
+
+/**
+ * anon_vma_tree_compatible() - May VMAs with these handles become one?
+ * @a: The handle of one VMA.
+ * @b: The handle of the other.
+ *
+ * VMAs that name the same anon_vma have the same chain. A VMA that names none
+ * adds nothing to find; whether it should be merged into a fork child is for
+ * the caller to say. An owner and a VMA that merely names the anon_vma differ
+ * in their chains.
+ *
+ * Return: true if neither handle, or only one, or the same handle but for the
+ * presence of lazy folios names an anon_vma.
+ */
+static inline bool anon_vma_tree_compatible(anon_vma_tree_t a, anon_vma_tree_t b)
+{
+	struct anon_vma *anon_vma_a = anon_vma_tree_anon_vma(a);
+	struct anon_vma *anon_vma_b = anon_vma_tree_anon_vma(b);
+
+	if (!anon_vma_a || !anon_vma_b)
+		return true;
+	return anon_vma_a == anon_vma_b &&
+		anon_vma_tree_is_lazy(a) == anon_vma_tree_is_lazy(b);
+}
+
+/**
+ * anon_vma_tree_merge() - The handle of a VMA that absorbs part of another.
+ * @dst: The handle of the VMA that grows.
+ * @src: The handle of the VMA whose range, or part of it, it takes over.
+ *
+ * The two must be compatible. A VMA that ends up owning an anon_vma may hold
+ * lazy folios if either of the two may.
+ *
+ * Return: the handle for the VMA that grows.
+ */
+static inline anon_vma_tree_t anon_vma_tree_merge(anon_vma_tree_t dst,
+						  anon_vma_tree_t src)
+{
+	struct anon_vma *anon_vma = anon_vma_tree_anon_vma(dst);
+
+	if (!src)
+		return dst;
+	if (!dst)
+		return src;
+	if (!anon_vma)
+		anon_vma = anon_vma_tree_anon_vma(src);
+	if (!anon_vma || anon_vma_tree_state(dst) == ANON_VMA_TREE_PARENT)
+		return dst;
+	if (!anon_vma_tree_may_hold_lazy(dst) && !anon_vma_tree_may_hold_lazy(src))
+		return dst;
+	return anon_vma_tree(anon_vma, ANON_VMA_TREE_UPGRADED);
+}
+
+static inline struct anon_vma *vma_anon_vma(const struct vm_area_struct *vma)
+{
+	return anon_vma_tree_anon_vma(vma->anon_vma);
+}
+
+/* The VMA is not visible yet, or the caller holds its write lock. */
+static inline void vma_set_anon_vma(struct vm_area_struct *vma,
+				    struct anon_vma *anon_vma)
+{
+	vma->anon_vma = anon_vma_tree(anon_vma, ANON_VMA_TREE_REGULAR);
+}
+
+/*
+ * Nothing lazy is left in @vma, and nothing lazy will come as it owns an
+ * anon_vma. The caller holds its write lock, or it is not visible yet.
+ */
+static inline void vma_set_anon_regular(struct vm_area_struct *vma)
+{
+	if (anon_vma_tree_state(vma->anon_vma) == ANON_VMA_TREE_UPGRADED)
+		vma_set_anon_vma(vma, vma_anon_vma(vma));
+}
+
+/* Is there no anon_vma of @vma's own yet, so that new folios are lazy? */
+static inline bool vma_is_anon_vma_lazy(const struct vm_area_struct *vma)
+{
+	return anon_vma_tree_is_lazy(READ_ONCE(vma->anon_vma));
+}
+
+/*
+ * Does the anonymous page offset of each page in @vma equal its address? True
+ * unless @vma was moved after its first fault. Lazy folios depend on it.
+ */
+static inline bool vma_is_address_based(const struct vm_area_struct *vma)
+{
+	return vma_start_anon_pgoff(vma) == vma->vm_start >> PAGE_SHIFT;
+}
+
+#endif /* __MM_ANON_VMA_TREE_H */
