@@ -18,7 +18,8 @@ need_tools git
 	[ "$(git -C "$tree" rev-parse --is-inside-work-tree 2>/dev/null)" = true ] ||
 	die "$tree is not the top of a git tree: clone or git init one"
 version=$(git -C "$tree" show HEAD:Makefile 2>/dev/null |
-	awk -F' *= *' '/^VERSION/ { v = $2 } /^PATCHLEVEL/ { print v "." $2; exit }')
+	awk -F' *= *' '/^VERSION/ && v == "" { v = $2 } /^PATCHLEVEL/ && p == "" { p = $2 }
+		END { if (v != "") print v "." p }') || :
 [ "$version" = "$kernel_series" ] ||
 	die "$tree is Linux ${version:-of no version}, the series is for $kernel_series.y: check out a $kernel_series.y tag or branch"
 for state in rebase-merge rebase-apply MERGE_HEAD CHERRY_PICK_HEAD REVERT_HEAD BISECT_LOG; do

@@ -73,6 +73,8 @@ state()
 toy=$tmp/toy
 mkdir -p "$toy/mm" "$toy/include/linux" "$toy/Documentation"
 printf 'VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 4\nEXTRAVERSION =\n' >"$toy/Makefile"
+# As long as a real one: a reader that stops early would break the pipe.
+seq 1 50000 | sed 's/^/# /' >>"$toy/Makefile"
 seq 1 40 >"$toy/mm/rmap.c"
 seq 1 40 >"$toy/mm/vma.c"
 echo '#define X' >"$toy/include/linux/rmap.h"
