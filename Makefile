@@ -4,6 +4,8 @@
 ## make [demo]         boot one kernel with vm.anon_vma_lazy=0 and =1 on a real
 ##                     userland, print what it saves; build/results/
 ## make test           all checks; STEPS="lab vma" runs only these
+## make model          search the model of the protocol, and show that it needs
+##                     each of its rules (a minute; spin)
 ## make steps          build and boot the kernel after each patch, with the
 ##                     option on and off (long; remembers what was good)
 ## make linux          build/linux: a git tree, a commit a patch (branch lazy,
@@ -40,13 +42,16 @@ BUILD := $(or $(LAB_BUILD),build)
 # What is said on the command line reaches the programs by the environment.
 export ARCH
 
-.PHONY: demo test steps linux refresh series apply kernel shell deps fetch help clean distclean
+.PHONY: demo test model steps linux refresh series apply kernel shell deps fetch help clean distclean
 
 demo: deps
 	@lab/demo.sh
 
 test: deps
 	@lab/test.sh $(STEPS)
+
+model: deps
+	@lab/model/run.sh
 
 steps: deps
 	@lab/steps.sh

@@ -14,6 +14,8 @@ packages=(
 	qemu-system-x86 busybox-static mmdebstrap e2fsprogs
 	# tools/testing/vma, kselftests
 	liburcu-dev libcap-dev libnuma-dev
+	# the model
+	spin
 )
 
 command -v dpkg-query >/dev/null || {

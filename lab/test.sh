@@ -13,6 +13,7 @@ steps=(
 	"roundtrip   600 lab/tests/roundtrip.sh"
 	"checkpatch  600 lab/tests/checkpatch.sh"
 	"vma         600 lab/tests/vma.sh"
+	"model       300 lab/model/run.sh"
 	"kernels    3600 lab/tests/kernels.sh"
 	"quick      1800 lab/quick.sh"
 )
