@@ -14,8 +14,10 @@ steps=(
 	"checkpatch  600 lab/tests/checkpatch.sh"
 	"vma         600 lab/tests/vma.sh"
 	"model       300 lab/model/run.sh"
+	"compare      60 lab/tests/selftests.sh"
 	"kernels    3600 lab/tests/kernels.sh"
 	"quick      1800 lab/quick.sh"
+	"selftests  3600 lab/selftests.sh"
 )
 
 cd "$top"

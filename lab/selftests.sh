@@ -1,0 +1,334 @@
+#!/bin/bash
+# selftests.sh: the kernel's own mm selftests, before and after. Builds those
+# that lean on reverse mapping from the source without the series, runs them on
+# the kernel without it and on the one with it, there with vm.anon_vma_lazy=1
+# and 0, and compares case by case. One line for each program and value:
+#
+#   ok - selftest PROGRAM, lazy=1: COUNTS
+#   skip - selftest PROGRAM, lazy=1: REASON       (nothing but skipped cases)
+#   not ok - selftest PROGRAM, lazy=1: CASE ...   (one for each worse case)
+#
+# Worse is: failed, skipped, crashed, timed out or missing where it was better
+# without the series. What fails or is skipped on both kernels is counted as
+# "as without the series".
+
+set -euo pipefail
+# shellcheck source=lab/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+usage()
+{
+	cat <<'USAGE'
+usage: selftests.sh [option...] [KERNEL]
+       selftests.sh -C BEFORE AFTER
+
+Compares KERNEL (default build/x86_64-debug/bzImage) with the same
+configuration without the series. Results go to standard output, what the
+worse cases said to standard error. What the kernel without the series gave is
+kept in the cache, for as long as neither it nor a program changes.
+
+  -b KERNEL   the kernel without the series (default: BASE=1 CONFIG=debug
+              kernel.sh)
+  -f          run that one even if its results are in the cache
+  -t SECONDS  time-out of each guest (default 900)
+  -n NAME     files are called build/NAME.*, default selftests
+  -C          only compare two files that guests gave (build/NAME.*.tap)
+  -h          this text
+USAGE
+}
+
+# Program, seconds at most, arguments. The limits are several times what an
+# idle machine needs without KVM. migration takes 20 s a case whatever the
+# machine, so of its cases those are run whose memory can be lazy: shared
+# memory has no anon_vma, and that of hugetlb is built at once, as ever (cow
+# has both).
+programs=(
+	"rmap 120"
+	"cow 300"
+	"merge 60"
+	"mremap_test 90"
+	"ksm_functional_tests 180"
+	"migration 120 -t private_anon -t private_anon_thp"
+)
+
+# compare BEFORE AFTER [STATUS]: two guests' outputs in, lines out. STATUS is
+# boot.sh's of the second guest.
+compare()
+{
+	awk -v err=/dev/stderr -v status="${3-}" '
+	BEGIN {
+		# The higher the better; nothing at all is 0.
+		split("crash timeout fail skip xfail pass", word, " ")
+		for (i in word) rank[word[i]] = i + 0
+	}
+	# A case is known by what is said when it begins, or else by its verdict,
+	# which may differ with the outcome.
+	function verdict(good, text,	name, why, what, key)
+	{
+		what = good ? "pass" : kind
+		name = text
+		why = ""
+		if (match(text, /# (SKIP|XFAIL|XPASS|error) */)) {
+			if (text ~ /# SKIP/) what = "skip"
+			if (text ~ /# XFAIL/) what = "xfail"
+			name = substr(text, 1, RSTART - 1)
+			why = substr(text, RSTART + RLENGTH)
+			if (name ~ /^ *$/) { name = why; why = last }
+		}
+		sub(/ *#  .*/, "", name)
+		sub(/ +$/, "", name)
+		key = begun != "" ? begun : name
+		if (!why && key != name) why = name
+		if (times[file, run, key]++) key = key " (" times[file, run, key] ")"
+		note(key, what, why)
+		begun = said = last = ""
+		kind = "fail"
+	}
+	function note(key, what, why)
+	{
+		if (file == 1) {
+			# Run twice: what is not steady is no measure.
+			if (!((program, key) in before)) {
+				before[program, key] = what
+				cases[program] = cases[program] SUBSEP key
+			} else if (before[program, key] != what) {
+				unsteady[program]++
+				if (rank[what] < rank[before[program, key]])
+					before[program, key] = what
+			}
+			return
+		}
+		after[run, key] = what
+		reason[run, key] = why
+		output[run, key] = said
+		order[run] = order[run] SUBSEP key
+	}
+	FNR == 1 { file++ }
+	{ sub(/\r$/, "") }
+	/^# lab-run / {
+		run = $3 SUBSEP $5
+		program = $5
+		kind = "fail"
+		begun = said = last = ""
+		if (file == 1) runs[++nruns] = run
+		else if ($4 != $3) unset[run] = $4
+		started[file, run] = 1
+		next
+	}
+	/^# lab-status / {
+		what = $3 == 137 ? "timeout" : $3 > 128 ? "crash" : "pass"
+		note("its end", what, "status " $3)
+		next
+	}
+	# Some verdicts have no newline.
+	/^(not )?ok [0-9]+ .*# \[RUN\] / {
+		at = index($0, "# [RUN] ")
+		next_begun = substr($0, at + 8)
+		$0 = substr($0, 1, at - 1)
+	}
+	/^ok [0-9]+/ { sub(/^ok [0-9]+ */, ""); verdict(1, $0); begun = next_begun; next_begun = ""; next }
+	/^not ok [0-9]+/ { sub(/^not ok [0-9]+ */, ""); verdict(0, $0); begun = next_begun; next_begun = ""; next }
+	/^# \[RUN\] / { begun = substr($0, 9); said = last = ""; next }
+	/^#  RUN / { begun = $3; said = last = ""; next }
+	/: Test terminated by timeout/ { kind = "timeout" }
+	/: Test terminated unexpectedly by signal/ { kind = "crash" }
+	{
+		said = said "    " $0 "\n"
+		last = $0
+		sub(/^# */, "", last)
+	}
+	function worse(text, details)
+	{
+		print "not ok - " title text
+		if (details != "") printf "%s%s\n%s", title, text, details >err
+		bad++
+	}
+	function so_and_so(what)
+	{
+		return what == "" ? "missing" : what
+	}
+	END {
+		if (!nruns) {
+			print "not ok - selftests: there is something to compare with"
+			exit 1
+		}
+		for (r = 1; r <= nruns; r++) {
+			run = runs[r]
+			split(run, part, SUBSEP)
+			program = part[2]
+			title = "selftest " program ", lazy=" part[1] ": "
+			was = bad
+			if (!((2, run) in started)) {
+				worse("was not run")
+				continue
+			}
+			if (run in unset)
+				worse("vm.anon_vma_lazy was " unset[run])
+			delete n
+			missing = 0
+			skipped = ""
+			count = split(substr(cases[program], 2), key, SUBSEP)
+			for (i = 1; i <= count; i++) {
+				old = before[program, key[i]]
+				new = after[run, key[i]]
+				if (new == "") {
+					if (!missing++) first = key[i]
+				} else if (rank[new] < rank[old]) {
+					why = reason[run, key[i]]
+					worse(key[i] ": " old " without the series, " new " with it" \
+						(why == "" ? "" : " (" why ")"), output[run, key[i]])
+				}
+				if (key[i] != "its end") n[new]++
+				if (new == "skip" && skipped == "") skipped = reason[run, key[i]]
+			}
+			if (missing)
+				worse(missing " of " count " cases are missing, the first: " first,
+				      output[run, first])
+			# What only the second guest has.
+			count = split(substr(order[run], 2), key, SUBSEP)
+			for (i = 1; i <= count; i++) {
+				if ((program, key[i]) in before) continue
+				new = after[run, key[i]]
+				n[new]++
+				if (rank[new] <= rank["fail"])
+					worse(key[i] ": " new ", unknown without the series", output[run, key[i]])
+			}
+			if (bad > was) continue
+			same = ""
+			for (i = 5; i >= 1; i--)
+				if (n[word[i]]) same = same ", " n[word[i]] " " word[i]
+			same = substr(same, 3) (same == "" ? "" : " as without the series")
+			if (unsteady[program])
+				same = same (same == "" ? "" : "; ") unsteady[program] " unsteady without it"
+			if (!n["pass"]) {
+				print "skip - " title same " (" skipped ")"
+			} else {
+				print "ok - " title n["pass"] " pass" (same == "" ? "" : ", ") same
+			}
+		}
+		if (status != "") {
+			# The kernel complained, or did not get to the end.
+			print (status ? "not ok" : "ok") " - selftests: no complaint from the kernel"
+			if (status) bad++
+		}
+		exit bad > 0
+	}' "$1" "$2"
+}
+
+kernel='' base_kernel='' force='' limit=900 name=selftests only=''
+while getopts b:ft:n:Ch opt; do
+	case $opt in
+	b) base_kernel=$OPTARG ;;
+	f) force=1 ;;
+	t) limit=$OPTARG ;;
+	n) name=$OPTARG ;;
+	C) only=1 ;;
+	h) usage; exit 0 ;;
+	*) usage >&2; exit 2 ;;
+	esac
+done
+shift $((OPTIND - 1))
+if [ -n "$only" ]; then
+	[ $# -eq 2 ] || { usage >&2; exit 2; }
+	compare "$1" "$2"
+	exit
+fi
+kernel=${1:-$build/x86_64-debug/bzImage}
+[ -r "$kernel" ] || die "selftests.sh: no kernel at $kernel: run 'make kernel CONFIG=debug'"
+need_tools make gcc cpio
+out=$build/$name
+mkdir -p "$build"
+lock "$out.lock"
+[ -n "$base_kernel" ] || base_kernel=$(BASE=1 CONFIG=debug ARCH=x86_64 "$lab/kernel.sh")
+[ -r "$base_kernel" ] || die "selftests.sh: no kernel at $base_kernel"
+
+# Sources and headers without the series: both kernels run the same programs,
+# and what was measured once stays true.
+tree=$("$lab/fetch.sh")/linux
+mm=$tree/tools/testing/selftests/mm
+headers=$build/uapi-base
+step 300 "$out.build.log" "selftests.sh: installing the kernel's headers" \
+	make -s -C "$tree" O="$headers" ARCH=x86_64 headers
+rm -rf "$out.bin"
+mkdir -p "$out.bin"
+# As check_config.sh leaves it where there is no liburing.
+echo '// No liburing support found' >"$out.bin/local_config.h_gen"
+for program in "${programs[@]}"; do
+	program=${program%% *}
+	libs=()
+	case $program in
+	rmap | migration) libs=(-lnuma) ;;
+	esac
+	step 300 "$out.build.log" "selftests.sh: building $program" \
+		gcc -Wall -O2 -static -D_GNU_SOURCE= -U_FORTIFY_SOURCE \
+		-I "$out.bin" -I "$mm" -I "$mm/.." -I "$tree" \
+		-isystem "$headers/usr/include" -isystem "$tree/tools/include/uapi" \
+		"$mm/$program.c" "$mm/vm_util.c" "$mm/hugepage_settings.c" \
+		-lrt -lpthread -lm "${libs[@]}" -o "$out.bin/$program"
+done
+rm "$out.bin/local_config.h_gen"
+"$lab/initramfs.sh" -o "$out.cpio" "$out.bin"/*
+
+# Every program begins with the same huge pages, KSM at rest and memory that is
+# not in pieces. It runs in a tmpfs: pages of the initramfs cannot be migrated.
+# ksm_functional_tests executes itself by its name there.
+{
+	cat <<-'END'
+		#!/bin/sh
+		run()
+		{
+			value=$1 limit=$2 program=$3
+			shift 3
+			[ ! -e /proc/sys/vm/anon_vma_lazy ] || echo $value >/proc/sys/vm/anon_vma_lazy
+			echo 2 >/sys/kernel/mm/ksm/run
+			echo 0 >/sys/kernel/mm/ksm/run
+			echo 1 >/proc/sys/vm/compact_memory
+			echo 16 >/proc/sys/vm/nr_hugepages
+			now=$(cat /proc/sys/vm/anon_vma_lazy 2>/dev/null || echo absent)
+			echo "# lab-run $value $now $program"
+			rm -rf /tmp/run
+			mkdir /tmp/run
+			cd /tmp/run
+			ln -s "/lab/bin/$program" .
+			start=$(cut -d. -f1 /proc/uptime)
+			timeout -s KILL "$limit" "./$program" "$@" 2>&1
+			status=$?
+			printf '\n# lab-status %d after %d s\n' $status $(($(cut -d. -f1 /proc/uptime) - start))
+			killall -q -9 "$program"
+			cd /
+		}
+	END
+	for value in 1 0; do
+		for program in "${programs[@]}"; do
+			read -r program seconds arguments <<<"$program"
+			echo "run $value $seconds $program $arguments"
+		done
+	done
+	# Verdicts are in what was printed.
+	echo 'exit 0'
+} >"$out.guest"
+
+# guest WHICH KERNEL: three CPUs and two nodes, the least that migration asks
+# for; ksm_functional_tests writes to PROT_NONE memory through /proc/self/mem.
+guest()
+{
+	rm -f "$out.$1.tap"
+	"$lab/boot.sh" -i "$out.cpio" -s "$out.guest" -w 512M -p 3 -t "$limit" \
+		-c "numa=fake=2 proc_mem.force_override=always" \
+		-l "$out.$1.console" -o "$out.$1.tap" "$2"
+}
+
+key=$( (cat "$base_kernel" "$out.guest" "$out.bin"/*; declare -f guest) | sha256sum | cut -c1-16)
+known=$cache/selftests/$key.tap
+if [ -n "$force" ] || [ ! -s "$known" ]; then
+	say "selftests.sh: the kernel without the series"
+	guest base "$base_kernel" || die "selftests.sh: the kernel without the series failed: nothing to compare with"
+	mkdir -p "$cache/selftests"
+	cp "$out.base.tap" "$known.tmp"
+	mv "$known.tmp" "$known"
+fi
+cp "$known" "$out.base.tap"
+status=0
+guest lazy "$kernel" || status=$?
+[ -e "$out.lazy.tap" ] || : >"$out.lazy.tap"
+compare "$out.base.tap" "$out.lazy.tap" "$status"
