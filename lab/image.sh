@@ -13,7 +13,7 @@ set -euo pipefail
 # What runs on many a server: all of priority "important" (systemd, udev, cron,
 # logrotate, ...) and these.
 packages=(systemd-sysv udev dbus libpam-systemd openssh-server rsyslog cron
-	at nginx-light)
+	at)
 # Jobs that start by the clock or wait for a network that there is not.
 masked=(apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer
 	e2scrub_all.timer fstrim.timer logrotate.timer man-db.timer
@@ -28,13 +28,14 @@ usage()
 	cat <<'USAGE'
 usage: image.sh [-a ARCH]
 
-Makes an ext4 image of a Debian system and prints its path. Mirror and suite
-are those of this machine's apt.
+Makes an ext4 image of a Debian system and prints its path. The mirror is that
+of this machine's apt, the release trixie: the kernel's source is a backport to
+it.
 
   -a ARCH   x86_64 (default), arm64
   -h        this text
 
-DEBIAN_MIRROR and DEBIAN_SUITE in the environment override apt's.
+DEBIAN_MIRROR and DEBIAN_SUITE in the environment override these.
 USAGE
 }
 
@@ -73,7 +74,7 @@ sources()
 		apt-get indextargets --no-release-info 'Created-By: Packages' \
 			--format '? $(REPO_URI) $(RELEASE) $(COMPONENT)'
 	} 2>/dev/null |
-		awk -v option="$option" -v suite="${DEBIAN_SUITE-}" '
+		awk -v option="$option" -v suite="${DEBIAN_SUITE:-trixie}" '
 			$1 == "Debian" { known = 1 }
 			$4 != "main" || $3 ~ /backports|proposed/ { next }
 			$1 == "?" && (known || $2 !~ /\/debian(-security)?\/$/) { next }
@@ -115,7 +116,6 @@ if [ "$(id -u)" -ne 0 ]; then
 	wrap=(mmdebstrap --unshare-helper)
 fi
 
-# The lab's kernels have no IPv6, for which nginx would listen.
 start=$SECONDS
 echo "$list" >"$tmp/sources.list"
 chmod 755 "$tmp"
@@ -135,7 +135,6 @@ soft=1 step 1200 "$log" "making a Debian $suite image for $arch" \
 	--customize-hook='echo "127.0.0.1 localhost lab" >"$1/etc/hosts"' \
 	--customize-hook='echo "/dev/vda / ext4 noatime 0 0" >"$1/etc/fstab"' \
 	--customize-hook='echo 00000000000000000000000000000001 >"$1/etc/machine-id"' \
-	--customize-hook='sed -i "/listen \[::\]/d" "$1/etc/nginx/sites-available/default"' \
 	"$suite" "$tmp/tar" "$tmp/sources.list" || {
 		grep -E '^[EW]:|error' "$log" | tail -n 3 >&2 || :
 		die "mmdebstrap failed, see $log (no network? apt's sources?)"
