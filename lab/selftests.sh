@@ -242,11 +242,12 @@ lock "$out.lock"
 [ -n "$base_kernel" ] || base_kernel=$(BASE=1 CONFIG=debug ARCH=x86_64 "$lab/kernel.sh")
 [ -r "$base_kernel" ] || die "selftests.sh: no kernel at $base_kernel"
 
-# Sources and headers without the series: both kernels run the same programs,
-# and what was measured once stays true.
-tree=$("$lab/fetch.sh")/linux
+# Both kernels run the same programs, those of the series: it has taught merge
+# that more VMAs can be merged if they are lazy.
+"$lab/assemble.sh" -k
+tree=$build/linux
 mm=$tree/tools/testing/selftests/mm
-headers=$build/uapi-base
+headers=$build/uapi-x86_64
 step 300 "$out.build.log" "selftests.sh: installing the kernel's headers" \
 	make -s -C "$tree" O="$headers" ARCH=x86_64 headers
 rm -rf "$out.bin"
