@@ -5,8 +5,8 @@
  * An anon_vma finds all the processes that may map a folio. As long as only one
  * process can, two facts find the mapping just as well: which mm, and at which
  * address. So a lazy folio names its mm in folio->mapping, its address in
- * folio->index, and its VMA does without an anon_vma until memory is shared or
- * moved, or becomes part of a large folio.
+ * folio->index, and its VMA does without an anon_vma until memory is shared, or
+ * becomes part of a large folio.
  *
  * The invariant (R1): a lazy folio is order 0, not KSM, hugetlb or zone device
  * memory, and while it is mapped it is mapped once: in the mm that it names, at
@@ -14,11 +14,12 @@
  *
  * Who may change mapping and index of a mapped lazy folio (R2):
  *
- *  a) the folio lock plus the VMA (or mmap) read lock: UFFDIO_MOVE, KSM,
+ *  a) the folio lock plus the VMA (or mmap) read lock: write faults, UFFDIO_MOVE,
  *     migration to device memory;
- *  b) the VMA write lock plus the PTE lock: fork, mremap.
+ *  b) the VMA write lock plus the PTE lock: fork, mremap, exec.
  *
- * A walker holds the folio lock and the VMA read lock and so excludes both.
+ * A walker holds the folio lock and the VMA read lock and so excludes both. What
+ * makes a regular folio lazy again holds the locks of a) and b).
  *
  * Lock order: the VMA lock is only ever tried for under the folio lock. Its
  * writers hold the mmap_lock, which nests outside the folio lock.
@@ -31,18 +32,22 @@
 #include <linux/init.h>
 #include <linux/jump_label.h>
 #include <linux/leafops.h>
+#include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/mm_inline.h>
 #include <linux/mmap_lock.h>
+#include <linux/oom.h>
 #include <linux/pagewalk.h>
 #include <linux/rmap.h>
 #include <linux/sched/mm.h>
 #include <linux/swapops.h>
 #include <linux/sysctl.h>
+#include <linux/workqueue.h>
 
 #include "internal.h"
+#include "swap.h"
 
-/* Read where a VMA gets its first handle, and nowhere else. */
+/* Read where a VMA may become lazy, and nowhere else. */
 DEFINE_STATIC_KEY_TRUE(anon_vma_lazy_enabled);
 
 static const struct ctl_table anon_vma_lazy_sysctl_table[] = {
@@ -328,6 +333,267 @@ void vma_make_anon_regular(struct vm_area_struct *vma)
 	walk_page_range_vma(vma, vma->vm_start, vma->vm_end,
 			    &make_anon_regular_walk_ops, NULL);
 	vma_set_anon_regular(vma);
+}
+
+/*
+ * Can @pte, not present, stay in a VMA that leaves its anon_vma? Migration and
+ * devices find their way back by it, a folio in the swap cache that swap-in does
+ * not give a new mapping keeps it. The PTE lock is held, the mmap_lock for write.
+ */
+static int leaf_pte_can_be_lazy(pte_t pte)
+{
+	const softleaf_t entry = softleaf_from_pte(pte);
+	struct folio *folio;
+	int err = 0;
+
+	if (softleaf_is_migration(entry))
+		return -EAGAIN;
+	if (softleaf_has_pfn(entry))
+		return -EBUSY;
+	if (!softleaf_is_swap(entry))
+		return 0;
+
+	folio = swap_cache_get_folio(entry);
+	if (!folio)
+		return 0;
+	if (folio_test_large(folio) || folio_test_ksm(folio))
+		err = -EBUSY;
+	folio_put(folio);
+	return err;
+}
+
+static int make_anon_lazy_pmd_entry(pmd_t *pmd, unsigned long addr,
+				    unsigned long end, struct mm_walk *walk)
+{
+	struct vm_area_struct *vma = walk->vma;
+	struct address_space *mapping = (void *)vma->vm_mm +
+					FOLIO_MAPPING_ANON_VMA_LAZY;
+	pte_t *start_pte, *pte;
+	struct folio *folio;
+	spinlock_t *ptl;
+	int err = 0;
+
+	walk->action = ACTION_CONTINUE;
+
+	start_pte = pte_offset_map_lock(vma->vm_mm, pmd, addr, &ptl);
+	if (!start_pte)
+		return pmd_none(pmdp_get_lockless(pmd)) ? 0 : -EBUSY;
+
+	for (pte = start_pte; addr < end && !err; pte++, addr += PAGE_SIZE) {
+		const pte_t ptent = ptep_get(pte);
+
+		if (pte_none(ptent))
+			continue;
+		if (!pte_present(ptent)) {
+			err = leaf_pte_can_be_lazy(ptent);
+			continue;
+		}
+
+		folio = vm_normal_folio(vma, addr, ptent);
+		if (!folio || !folio_test_anon(folio) ||
+		    folio_test_anon_vma_lazy(folio))
+			continue;
+		/* Its lock keeps out who has found it by its anon_vma. */
+		if (!folio_trylock(folio)) {
+			err = -EAGAIN;
+			continue;
+		}
+		if (folio_test_large(folio) || folio_test_ksm(folio) ||
+		    folio_is_zone_device(folio) || folio_mapcount(folio) != 1)
+			err = -EBUSY;
+		else
+			WRITE_ONCE(folio->mapping, mapping);
+		folio_unlock(folio);
+	}
+	pte_unmap_unlock(start_pte, ptl);
+	return err;
+}
+
+static const struct mm_walk_ops make_anon_lazy_walk_ops = {
+	.pmd_entry	= make_anon_lazy_pmd_entry,
+	.walk_lock	= PGWALK_WRLOCK_VERIFY,
+};
+
+/*
+ * The mm that all VMAs of @anon_vma belong to. NULL if there are several, or if
+ * it would take long to tell. The anon_vma lock is held.
+ */
+static struct mm_struct *anon_vma_sole_mm(struct anon_vma *anon_vma)
+{
+	unsigned int nr = 0;
+	struct anon_vma_chain *avc;
+	struct mm_struct *mm = NULL;
+
+	anon_rmap_tree_foreach(avc, anon_vma, 0, ULONG_MAX) {
+		if (!mm)
+			mm = avc->vma->vm_mm;
+		if (avc->vma->vm_mm != mm || ++nr > 8)
+			return NULL;
+	}
+	return mm;
+}
+
+/*
+ * Does everything that @vma's anon_vmas can find belong to its process? It stays
+ * so while the mmap_lock is held, for write: only a fork could change it.
+ */
+static bool vma_is_anon_unshared(struct vm_area_struct *vma)
+{
+	struct anon_vma *anon_vma = vma_anon_vma(vma);
+	struct anon_vma_chain *avc;
+	bool unshared = true;
+
+	anon_vma_lock_read(anon_vma);
+	list_for_each_entry(avc, &vma->anon_vma_chain, same_vma) {
+		unshared = anon_vma_sole_mm(avc->anon_vma) == vma->vm_mm;
+		if (!unshared)
+			break;
+	}
+	anon_vma_unlock_read(anon_vma);
+	return unshared;
+}
+
+/*
+ * Make @vma lazy again that has an anon_vma, if its memory is not shared any
+ * more. If not all of it can be lazy the VMA keeps its anon_vmas, and may hold
+ * folios of both kinds.
+ *
+ * What is swapped out gets its mapping when it is swapped in. With KSM others may
+ * look for pages by the anon_vma.
+ *
+ * The mmap_lock is held for write. May sleep. Returns -EAGAIN if something was
+ * in the way that will be gone soon, else 0.
+ */
+static int vma_make_anon_lazy(struct vm_area_struct *vma)
+{
+	int err;
+
+	/* Who gives up whole page tables need not ask a VMA whose handle changes. */
+	static_assert(ANON_VMA_LAZY_MAX <= PMD_SIZE);
+	mmap_assert_write_locked(vma->vm_mm);
+
+	if (!vma_anon_vma(vma) || !vma_can_be_anon_vma_lazy(vma) ||
+	    (vma->vm_flags & VM_MERGEABLE) || !vma_is_anon_unshared(vma))
+		return 0;
+	/* Do not wait for a fault to end, nor let others wait for it. */
+	if (refcount_read(&vma->vm_refcnt) > 1)
+		return -EAGAIN;
+
+	vma_start_write(vma);
+	if (!anon_vma_tree_may_hold_lazy(vma->anon_vma))
+		vma->anon_vma = anon_vma_tree(vma_anon_vma(vma),
+					      ANON_VMA_TREE_UPGRADED);
+	err = walk_page_range_vma(vma, vma->vm_start, vma->vm_end,
+				  &make_anon_lazy_walk_ops, NULL);
+	if (err)
+		return err == -EAGAIN ? err : 0;
+
+	unlink_anon_vmas(vma);
+	vma->anon_vma = anon_vma_tree(NULL, ANON_VMA_TREE_VMA);
+	return 0;
+}
+
+/*
+ * As vma_make_anon_lazy(), for all VMAs of @mm. The mmap_lock is dropped whenever
+ * others want it: VMAs that come meanwhile are lazy anyway.
+ *
+ * Holding the mmap_lock keeps exit_mmap() waiting if there were users left then.
+ */
+static int mm_make_anon_lazy(struct mm_struct *mm)
+{
+	VMA_ITERATOR(vmi, mm, 0);
+	struct vm_area_struct *vma;
+	unsigned long addr = 0;
+	int err = 0;
+
+	do {
+		vma = NULL;
+		mmap_write_lock(mm);
+		if (atomic_read(&mm->mm_users) && !check_stable_address_space(mm)) {
+			vma_iter_set(&vmi, addr);
+			for_each_vma(vmi, vma) {
+				addr = vma->vm_end;
+				if (vma_make_anon_lazy(vma))
+					err = -EAGAIN;
+				if (need_resched() || mmap_lock_is_contended(mm))
+					break;
+			}
+		}
+		mmap_write_unlock(mm);
+		cond_resched();
+	} while (vma);
+	return err;
+}
+
+static void anon_vma_unshared_work_fn(struct work_struct *work);
+static DECLARE_DELAYED_WORK(anon_vma_unshared_work, anon_vma_unshared_work_fn);
+
+/* mm_structs with users, under the lock; nothing else keeps them. */
+static LIST_HEAD(anon_vma_unshared_mms);
+static DEFINE_SPINLOCK(anon_vma_unshared_lock);
+
+/* Something keeps the mm_struct for the moment. */
+static void mm_queue_anon_unshared(struct mm_struct *mm)
+{
+	if (!list_empty_careful(&mm->anon_vma_unshared))
+		return;
+
+	spin_lock(&anon_vma_unshared_lock);
+	if (atomic_read(&mm->mm_users) && list_empty(&mm->anon_vma_unshared)) {
+		list_add_tail(&mm->anon_vma_unshared, &anon_vma_unshared_mms);
+		/* Soon enough to matter, and not for each fork of a busy shell. */
+		queue_delayed_work(system_dfl_wq, &anon_vma_unshared_work, HZ);
+	}
+	spin_unlock(&anon_vma_unshared_lock);
+}
+
+/**
+ * mm_exit_anon_vma_lazy() - forget an mm that has no users any more
+ * @mm: The mm, before exit_mmap().
+ *
+ * Context: Process context.
+ */
+void mm_exit_anon_vma_lazy(struct mm_struct *mm)
+{
+	spin_lock(&anon_vma_unshared_lock);
+	list_del_init(&mm->anon_vma_unshared);
+	spin_unlock(&anon_vma_unshared_lock);
+}
+
+static void anon_vma_unshared_work_fn(struct work_struct *work)
+{
+	struct mm_struct *mm;
+	unsigned int tries;
+	LIST_HEAD(mms);
+
+	/* Not those that are queued meanwhile: once a second is enough. */
+	spin_lock(&anon_vma_unshared_lock);
+	list_splice_init(&anon_vma_unshared_mms, &mms);
+	while (!list_empty(&mms)) {
+		mm = list_first_entry(&mms, struct mm_struct, anon_vma_unshared);
+		list_del_init(&mm->anon_vma_unshared);
+		mmgrab(mm);
+		spin_unlock(&anon_vma_unshared_lock);
+
+		for (tries = 3; tries && anon_vma_lazy_is_enabled(); tries--) {
+			if (!mm_make_anon_lazy(mm))
+				break;
+			fsleep(10000);
+		}
+		mmdrop(mm);
+
+		spin_lock(&anon_vma_unshared_lock);
+	}
+	spin_unlock(&anon_vma_unshared_lock);
+}
+
+/* See anon_vma_left(). */
+void __anon_vma_left(struct anon_vma *anon_vma, const struct vm_area_struct *vma)
+{
+	struct mm_struct *mm = anon_vma_sole_mm(anon_vma);
+
+	if (mm && mm != vma->vm_mm)
+		mm_queue_anon_unshared(mm);
 }
 
 /**

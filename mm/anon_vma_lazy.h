@@ -39,11 +39,19 @@ void move_pte_anon_vma_lazy(struct vm_area_struct *old, unsigned long old_addr,
 			    struct vm_area_struct *new, unsigned long new_addr,
 			    pte_t pte);
 void vma_make_anon_regular(struct vm_area_struct *vma);
+void __anon_vma_left(struct anon_vma *anon_vma, const struct vm_area_struct *vma);
+void mm_exit_anon_vma_lazy(struct mm_struct *mm);
 
 anon_rmap_t folio_trylock_anon_rmap_lazy(const struct folio *folio);
 anon_rmap_t folio_locked_anon_rmap_lazy(const struct folio *folio);
 int unmap_poisoned_folio_lazy(struct folio *folio, unsigned long pfn,
 			      bool must_kill);
+
+/* @mm is new, or a copy of another. */
+static inline void mm_init_anon_vma_lazy(struct mm_struct *mm)
+{
+	INIT_LIST_HEAD(&mm->anon_vma_unshared);
+}
 
 /* The mm that may map @folio. NULL if it is not lazy. */
 static inline struct mm_struct *folio_anon_mm_lazy(const struct folio *folio)
@@ -127,6 +135,19 @@ static inline void move_pte_anon_vma_lazy(struct vm_area_struct *old,
 }
 
 static inline void vma_make_anon_regular(struct vm_area_struct *vma)
+{
+}
+
+static inline void __anon_vma_left(struct anon_vma *anon_vma,
+				   const struct vm_area_struct *vma)
+{
+}
+
+static inline void mm_init_anon_vma_lazy(struct mm_struct *mm)
+{
+}
+
+static inline void mm_exit_anon_vma_lazy(struct mm_struct *mm)
 {
 }
 
@@ -280,6 +301,22 @@ static inline bool folio_fits_anon_vma(const struct folio *folio,
 				       const struct vm_area_struct *vma)
 {
 	return !vma_is_anon_vma_lazy(vma) || !folio_is_zone_device(folio);
+}
+
+/**
+ * anon_vma_left() - a VMA that may have shared memory with others is gone
+ * @anon_vma: An anon_vma that it belonged to, and others still do.
+ * @vma: The VMA.
+ *
+ * If only one process is left its VMAs can be lazy again.
+ *
+ * Context: The anon_vma write lock held.
+ */
+static inline void anon_vma_left(struct anon_vma *anon_vma,
+				 const struct vm_area_struct *vma)
+{
+	if (anon_vma_lazy_is_enabled())
+		__anon_vma_left(anon_vma, vma);
 }
 
 /* Is @pte, a swap entry, to be left alone because it cannot be lazy in @vma? */

@@ -11,7 +11,8 @@
  * vma->anon_vma is stored with mmap_lock held (at least for read, then under
  * mm->page_table_lock), so it is stable under the mmap write lock and under
  * the VMA write lock. Everywhere else it may move forward from NULL or from
- * one of the lazy states while it is looked at: read it once.
+ * one of the lazy states while it is looked at: read it once. Back to a lazy
+ * state it moves under the mmap and VMA write locks only.
  *
  * Shared with tools/testing/vma: nothing here looks into an anon_vma.
  */

@@ -3857,6 +3857,112 @@ TEST_F(lazy, count_fork)
 	ASSERT_TRUE(in(k, check_many, NULL, 0, 0));
 }
 
+/*
+ * When the other process is gone memory is not shared any more, and the VMAs can
+ * be lazy again: a second or so later.
+ */
+static bool wait_for_few(long anon_vmas, long chains)
+{
+	long a = 0, c = 0;
+
+	for (int try = 0; try < 100; try++) {
+		a = slab_objects("anon_vma");
+		c = slab_objects("anon_vma_chain");
+		if (a < anon_vmas + NR_VMAS / 10 && c < chains + NR_VMAS / 10)
+			return true;
+		usleep(100000);
+	}
+	note("%ld anon_vmas, %ld chains more", a - anon_vmas, c - chains);
+	return false;
+}
+
+/* All ways to be found, and to be shared anew */
+static bool check_unshared(char *p, size_t n, unsigned int unused)
+{
+	for (size_t i = 0; i < NR_VMAS; i += 10)
+		if (!swap_out_and_check(at(8 + 3 * i), 2, TAG + 3 * i))
+			return false;
+	return check_many(p, n, 0);
+}
+
+static bool do_reclaim_all(char *p, size_t n, unsigned int unused)
+{
+	return reclaim_all(p, n);
+}
+
+TEST_F_TIMEOUT(lazy, unshared_child_exits, 60)
+{
+	long anon_vmas = slab_objects("anon_vma");
+	long chains = slab_objects("anon_vma_chain");
+	struct kid *k;
+
+	if (anon_vmas < 0 || chains < 0)
+		SKIP(return, "no slab of its own, boot with slab_nomerge");
+	map_many();
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, check_many, NULL, 0, 0));
+	/* Some are swapped out, some written and some split when it goes. */
+	ASSERT_TRUE(reclaim_all(at(8), 3 * 20));
+	ASSERT_TRUE(fill(at(8 + 3 * 30), 2, TAG + 3 * 30));
+	ASSERT_TRUE(do_protect(at(8 + 3 * 40), 1, PROT_READ));
+	quit(k);
+	if (variant->on)
+		EXPECT_TRUE(wait_for_few(anon_vmas, chains));
+	ASSERT_TRUE(check_unshared(NULL, 0, 0));
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, fill, at(8), 2, TAG));
+	ASSERT_TRUE(reclaim_all(at(8), 3 * NR_VMAS));
+	ASSERT_TRUE(in(k, check_many, NULL, 0, 0));
+	ASSERT_TRUE(check_many(NULL, 0, 0));
+}
+
+TEST_F_TIMEOUT(lazy, unshared_parent_exits, 60)
+{
+	long anon_vmas = slab_objects("anon_vma");
+	long chains = slab_objects("anon_vma_chain");
+	struct kid *k, *c;
+
+	if (anon_vmas < 0 || chains < 0)
+		SKIP(return, "no slab of its own, boot with slab_nomerge");
+	map_many();
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, fill, at(8 + 3 * 30), 2, TAG + 3 * 30));
+	c = fork_kid(k);
+	ASSERT_NE(c, NULL);
+	ASSERT_TRUE(in(c, fill, at(8 + 3 * 60), 1, TAG + 3 * 60));
+	quit(k);
+	ASSERT_EQ(munmap(arena, ARENA_SIZE), 0);
+	if (variant->on)
+		EXPECT_TRUE(wait_for_few(anon_vmas, chains));
+	ASSERT_TRUE(in(c, check_unshared, NULL, 0, 0));
+	k = fork_kid(c);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, fill, at(8), 2, TAG));
+	ASSERT_TRUE(in(c, do_reclaim_all, at(8), 3 * NR_VMAS, 0));
+	ASSERT_TRUE(in(k, check_many, NULL, 0, 0));
+	ASSERT_TRUE(in(c, check_many, NULL, 0, 0));
+}
+
+/* With a third process there memory stays shared. */
+TEST_F_TIMEOUT(lazy, unshared_not_yet, 60)
+{
+	struct kid *k, *c;
+
+	map_many();
+	k = fork_kid(NULL);
+	c = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_NE(c, NULL);
+	quit(k);
+	sleep(3);
+	ASSERT_TRUE(reclaim_all(at(8), 3 * NR_VMAS));
+	ASSERT_TRUE(in(c, check_many, NULL, 0, 0));
+	ASSERT_TRUE(check_many(NULL, 0, 0));
+}
+
 /* Moving makes no VMA more, and no object. */
 TEST_F(lazy, count_mremap)
 {
