@@ -40,18 +40,11 @@ void move_pte_anon_vma_lazy(struct vm_area_struct *old, unsigned long old_addr,
 			    pte_t pte);
 void vma_make_anon_regular(struct vm_area_struct *vma);
 void __anon_vma_left(struct anon_vma *anon_vma, const struct vm_area_struct *vma);
-void mm_exit_anon_vma_lazy(struct mm_struct *mm);
 
 anon_rmap_t folio_trylock_anon_rmap_lazy(const struct folio *folio);
 anon_rmap_t folio_locked_anon_rmap_lazy(const struct folio *folio);
 int unmap_poisoned_folio_lazy(struct folio *folio, unsigned long pfn,
 			      bool must_kill);
-
-/* @mm is new, or a copy of another. */
-static inline void mm_init_anon_vma_lazy(struct mm_struct *mm)
-{
-	INIT_LIST_HEAD(&mm->anon_vma_unshared);
-}
 
 /* The mm that may map @folio. NULL if it is not lazy. */
 static inline struct mm_struct *folio_anon_mm_lazy(const struct folio *folio)
@@ -140,14 +133,6 @@ static inline void vma_make_anon_regular(struct vm_area_struct *vma)
 
 static inline void __anon_vma_left(struct anon_vma *anon_vma,
 				   const struct vm_area_struct *vma)
-{
-}
-
-static inline void mm_init_anon_vma_lazy(struct mm_struct *mm)
-{
-}
-
-static inline void mm_exit_anon_vma_lazy(struct mm_struct *mm)
 {
 }
 
