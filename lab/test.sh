@@ -15,6 +15,7 @@ steps=(
 	"vma         600 lab/tests/vma.sh"
 	"model       300 lab/model/run.sh"
 	"compare      60 lab/tests/selftests.sh"
+	"stat        120 lab/tests/stat.sh"
 	"kernels    3600 lab/tests/kernels.sh"
 	"quick      1800 lab/quick.sh"
 	"stress      600 lab/quick.sh -n stress -P anon_vma_lazy_stress -O -t -O 60"
