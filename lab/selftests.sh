@@ -262,6 +262,7 @@ for program in "${programs[@]}"; do
 	esac
 	step 300 "$out.build.log" "selftests.sh: building $program" \
 		gcc -Wall -O2 -static -D_GNU_SOURCE= -U_FORTIFY_SOURCE \
+		-ffile-prefix-map="$build"=build \
 		-I "$out.bin" -I "$mm" -I "$mm/.." -I "$tree" \
 		-isystem "$headers/usr/include" -isystem "$tree/tools/include/uapi" \
 		"$mm/$program.c" "$mm/vm_util.c" "$mm/hugepage_settings.c" \
