@@ -4,10 +4,14 @@
 ## make [demo]         boot one kernel with vm.anon_vma_lazy=0 and =1 on a real
 ##                     userland, print what it saves; build/results/
 ## make test           all checks; STEPS="lab vma" runs only these
+## make test-long      the stress program, ten minutes on each of: lockdep, failing
+##                     allocations, KASAN, KCSAN, PREEMPT_RT, slub_debug;
+##                     STEPS="kasan rt" runs only these
 ## make model          search the model of the protocol, and show that it needs
 ##                     each of its rules (a minute; spin)
 ## make steps          build and boot the kernel after each patch, with the
-##                     option on and off (long; remembers what was good)
+##                     option on and off (an hour; remembers what was good)
+## make bisect         the same, and run the quick suite on each (a night)
 ## make linux          build/linux: a git tree, a commit a patch (branch lazy,
 ##                     first commit tagged base). Work there, with
 ##                     git commit --fixup and git rebase -i --autosquash base
@@ -27,7 +31,7 @@
 ##
 ## KERNEL=file or dir  use that kernel source, not Debian's linux-source
 ## ARCH=, JOBS=        architecture (x86_64), parallel jobs (all cores)
-## XDG_CACHE_HOME=     where the cache goes, default ~/.cache (4 GB)
+## XDG_CACHE_HOME=     where the cache goes, default ~/.cache (6 GB)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -42,7 +46,7 @@ BUILD := $(or $(LAB_BUILD),build)
 # What is said on the command line reaches the programs by the environment.
 export ARCH
 
-.PHONY: demo test model steps linux refresh series apply kernel shell deps fetch help clean distclean
+.PHONY: demo test test-long model steps bisect linux refresh series apply kernel shell deps fetch help clean distclean
 
 demo: deps
 	@lab/demo.sh
@@ -50,11 +54,17 @@ demo: deps
 test: deps
 	@lab/test.sh $(STEPS)
 
+test-long: deps
+	@lab/test-long.sh $(STEPS)
+
 model: deps
 	@lab/model/run.sh
 
 steps: deps
 	@lab/steps.sh
+
+bisect: deps
+	@lab/steps.sh -q
 
 linux: deps
 	@lab/assemble.sh

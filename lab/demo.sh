@@ -52,10 +52,10 @@ start=$SECONDS
 [ -n "$kernel" ] || kernel=$("$lab/kernel.sh")
 image=$("$lab/image.sh" -a "$arch")
 bin=()
-for p in apps slabsnap; do
-	"${cross}gcc" -std=gnu11 -O2 -Wall -Wextra -static \
-		-o "$build/$arch/bin/$p" "$lab/workloads/$p.c"
-	bin+=("$build/$arch/bin/$p")
+for source in lab/workloads/apps.c tools/mm/anon_vma_stat.c; do
+	p=$build/$arch/bin/$(basename "$source" .c)
+	"${cross}gcc" -std=gnu11 -O2 -Wall -Wextra -static -o "$p" "$top/$source"
+	bin+=("$p")
 done
 initramfs=$build/$arch/demo.cpio
 "$lab/initramfs.sh" -o "$initramfs" "${bin[@]}" "$lab/workloads/demo-guest.sh"
@@ -124,9 +124,20 @@ check_switch()
 pair boot 420 -m 2G -p 2 -d "$image" -S 30
 pair apps 300 -m 2G -p 1
 
-# One line for each workload and cache, both boots side by side.
+# One line for each workload and cache, then both boots side by side.
 for switch in 0 1; do
-	grep -hP '^(boot|gaps|adjacent)' "$tmp/boot.$switch" "$tmp/apps.$switch" >"$tmp/all.$switch"
+	awk -v OFS='\t' '
+		$1 == "label" { label = $2 }
+		$1 == "vmas" || $1 == "processes" { count[$1] = $2 }
+		$1 == "cache" && $3 != "ok" {
+			print "demo.sh: " $2 " is " $3 ": boot with slab_nomerge" >"/dev/stderr"
+			exit 1
+		}
+		$1 == "cache" { print label, $2, $4, $5, $6 }
+		$1 == "end" {
+			print label, "VMAs", 0, count["vmas"], 0
+			print label, "processes", 0, count["processes"], 0
+		}' "$tmp/boot.$switch" "$tmp/apps.$switch" >"$tmp/all.$switch"
 done
 awk -F '\t' -v OFS='\t' '
 	NR == 1 {

@@ -26,6 +26,7 @@ standard output, what the failed cases said to standard error.
   -O WORD     one more argument for it (repeatable)
   -c WORDS    more words for the kernel command line (repeatable)
   -a ARCH     x86_64 (default), arm64
+  -m MEM      of the guest (default 2G)
   -n NAME     files are called build/NAME.*, default quick
   -h          this text
 
@@ -35,8 +36,8 @@ USAGE
 }
 
 tree=$build/linux limit=900 program=anon_vma_lazy arch=x86_64 name=quick
-words=() args=()
-while getopts T:t:P:O:c:a:n:h opt; do
+words=() args=() mem=2G
+while getopts T:t:P:O:c:a:m:n:h opt; do
 	case $opt in
 	T) tree=$OPTARG ;;
 	t) limit=$OPTARG ;;
@@ -44,6 +45,7 @@ while getopts T:t:P:O:c:a:n:h opt; do
 	O) args+=("$OPTARG") ;;
 	c) words+=(-c "$OPTARG") ;;
 	a) arch=$OPTARG ;;
+	m) mem=$OPTARG ;;
 	n) name=$OPTARG ;;
 	h) usage; exit 0 ;;
 	*) usage >&2; exit 2 ;;
@@ -97,7 +99,7 @@ mount -t cgroup2 cgroup2 /sys/fs/cgroup
 exit 0
 END
 status=0
-"$lab/boot.sh" -a "$arch" -i "$out.cpio" -s "$out.guest" -w 512M -t "$limit" \
+"$lab/boot.sh" -a "$arch" -i "$out.cpio" -s "$out.guest" -w 512M -m "$mem" -t "$limit" \
 	-c "numa=fake=2 slab_nomerge" "${words[@]}" -l "$out.console" -o "$out.tap" \
 	"$kernel" || status=$?
 

@@ -1,6 +1,6 @@
 #!/bin/bash
 # selftests.sh: the kernel's own mm selftests, before and after. Builds those
-# that lean on reverse mapping from the source without the series, runs them on
+# that lean on reverse mapping once, from the source with the series, runs them on
 # the kernel without it and on the one with it, there with vm.anon_vma_lazy=1
 # and 0, and compares case by case. One line for each program and value:
 #

@@ -1,13 +1,22 @@
 #!/bin/bash
-# steps.sh: build and boot the kernel after each patch of the series, with the
-# option on (as far as that step has it) and off. What was good is remembered
-# in the cache by tree and configuration, so that only changed steps cost time.
+# steps.sh [-q]: build and boot the kernel after each patch of the series, with
+# the option on (as far as that step has it) and off; with -q run the quick suite
+# on it, too. What was good is remembered in the cache by tree and configuration,
+# so that only changed steps cost time.
 
 set -euo pipefail
 # shellcheck source=lab/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
+quick=
+case ${1-} in
+'') ;;
+-q) quick=-quick ;;
+*) die "steps.sh: -q or nothing" ;;
+esac
 config=${CONFIG:-}
+fragments=$(cat "$lab"/config/{common,x86_64,lazy}.config ${config:+"$lab/config/$config.config"} |
+	sha256sum | cut -c1-8)
 good=$cache/steps
 mkdir -p "$good" "$build/log"
 # A build directory of its own, for its own kernel tree.
@@ -24,7 +33,7 @@ for commit in $(labgit -C "$linux" rev-list --reverse base..lazy); do
 	subject=$(labgit -C "$linux" log -1 --format=%s "$commit")
 	tree=$(labgit -C "$linux" rev-parse "$commit^{tree}")
 	for lazy in auto n; do
-		key=$tree-$(cat "$lab"/config/* | sha256sum | cut -c1-8)-$lazy-$config
+		key=$tree-$fragments-$lazy-$config$quick
 		title="step $subject, $([ $lazy = n ] && echo off || echo on)${config:+, $config}"
 		if [ ! -e "$good/$key" ]; then
 			labgit -C "$linux" checkout -q --detach "$commit"
@@ -41,7 +50,16 @@ for commit in $(labgit -C "$linux" rev-list --reverse base..lazy); do
 				bad=1
 				continue
 			fi
+			if [ -n "$quick" ] && ! "$lab/quick.sh" -T "$linux" "$kernel" >"$LAB_BUILD/out" 2>&1; then
+				grep -v '^ok\|^skip' "$LAB_BUILD/out" | sed 's/^/# /'
+				echo "not ok - $title: passes the quick suite"
+				bad=1
+				continue
+			fi
 			touch "$good/$key"
+			# Where the option is not to be had yet, off is the same.
+			grep -qx CONFIG_ANON_VMA_LAZY=y "$(dirname "$kernel")/.config" ||
+				touch "$good/${key/-auto-/-n-}"
 		fi
 		echo "ok - $title"
 	done

@@ -27,6 +27,8 @@
  * Documentation/mm/anon_vma_lazy.rst has the whole of it.
  */
 
+#define pr_fmt(fmt) "anon_vma_lazy: " fmt
+
 #include <linux/build_bug.h>
 #include <linux/delay.h>
 #include <linux/init.h>
@@ -42,13 +44,35 @@
 #include <linux/sched/mm.h>
 #include <linux/swapops.h>
 #include <linux/sysctl.h>
+#include <linux/vmstat.h>
 #include <linux/workqueue.h>
 
 #include "internal.h"
 #include "swap.h"
 
+#define CREATE_TRACE_POINTS
+#include <trace/events/anon_vma_lazy.h>
+
 /* Read where a VMA may become lazy, and nowhere else. */
 DEFINE_STATIC_KEY_TRUE(anon_vma_lazy_enabled);
+
+static void show_state(void)
+{
+	pr_info("new VMAs %s lazy\n",
+		anon_vma_lazy_is_enabled() ? "are" : "are not");
+}
+
+/* Tell, as sysctl.vm.anon_vma_lazy= is read after the initcalls. */
+static int anon_vma_lazy_sysctl(const struct ctl_table *table, int write,
+				void *buffer, size_t *lenp, loff_t *ppos)
+{
+	const bool was_enabled = anon_vma_lazy_is_enabled();
+	const int err = proc_do_static_key(table, write, buffer, lenp, ppos);
+
+	if (anon_vma_lazy_is_enabled() != was_enabled)
+		show_state();
+	return err;
+}
 
 static const struct ctl_table anon_vma_lazy_sysctl_table[] = {
 	{
@@ -56,7 +80,7 @@ static const struct ctl_table anon_vma_lazy_sysctl_table[] = {
 		.data		= &anon_vma_lazy_enabled.key,
 		.maxlen		= sizeof(anon_vma_lazy_enabled),
 		.mode		= 0644,
-		.proc_handler	= proc_do_static_key,
+		.proc_handler	= anon_vma_lazy_sysctl,
 	},
 };
 
@@ -69,6 +93,7 @@ static int __init anon_vma_lazy_init(void)
 	BUILD_BUG_ON(__alignof__(struct vm_area_struct) <= ANON_RMAP_VMA);
 
 	register_sysctl_init("vm", anon_vma_lazy_sysctl_table);
+	show_state();
 	return 0;
 }
 late_initcall(anon_vma_lazy_init);
@@ -95,6 +120,7 @@ static bool vma_can_be_anon_vma_lazy(const struct vm_area_struct *vma)
 bool __vma_prepare_anon_vma_lazy(struct vm_area_struct *vma)
 {
 	struct mm_struct *mm = vma->vm_mm;
+	bool prepared;
 
 	mmap_assert_locked(mm);
 
@@ -102,9 +128,15 @@ bool __vma_prepare_anon_vma_lazy(struct vm_area_struct *vma)
 		return false;
 
 	spin_lock(&mm->page_table_lock);
-	if (likely(!vma->anon_vma))
+	prepared = !vma->anon_vma;
+	if (likely(prepared))
 		WRITE_ONCE(vma->anon_vma, anon_vma_tree(NULL, ANON_VMA_TREE_VMA));
 	spin_unlock(&mm->page_table_lock);
+
+	if (likely(prepared)) {
+		count_vm_event(ANON_VMA_LAZY_PREPARED);
+		trace_anon_vma_lazy_prepare(vma);
+	}
 	return true;
 }
 
@@ -130,12 +162,15 @@ bool vma_fork_anon_vma_lazy(struct vm_area_struct *vma,
 		return false;
 
 	vma->anon_vma = anon_vma_tree(vma_anon_vma(pvma), ANON_VMA_TREE_PARENT);
+	count_vm_event(ANON_VMA_LAZY_PREPARED);
+	trace_anon_vma_lazy_prepare(vma);
 	return true;
 }
 
 /**
  * __vma_upgrade_anon_vma_lazy() - give a lazy VMA an anon_vma of its own
  * @vma: The VMA, found to be lazy a moment ago.
+ * @cause: What makes that necessary.
  *
  * Folios are not visited, lazy ones stay lazy.
  *
@@ -143,33 +178,43 @@ bool vma_fork_anon_vma_lazy(struct vm_area_struct *vma,
  *
  * Return: 0, or -ENOMEM and nothing has changed.
  */
-int __vma_upgrade_anon_vma_lazy(struct vm_area_struct *vma)
+int __vma_upgrade_anon_vma_lazy(struct vm_area_struct *vma,
+				enum anon_vma_lazy_cause cause)
 {
 	const anon_vma_tree_t tree = READ_ONCE(vma->anon_vma);
+	int err;
 
 	mmap_assert_locked(vma->vm_mm);
 
 	switch (anon_vma_tree_state(tree)) {
 	case ANON_VMA_TREE_VMA:
-		return __anon_vma_prepare(vma);
-	case ANON_VMA_TREE_PARENT:
-		return anon_vma_prepare_child(vma, anon_vma_tree_anon_vma(tree));
-	case ANON_VMA_TREE_REGULAR:
-	case ANON_VMA_TREE_UPGRADED:
+		err = __anon_vma_prepare(vma);
 		break;
+	case ANON_VMA_TREE_PARENT:
+		err = anon_vma_prepare_child(vma, anon_vma_tree_anon_vma(tree));
+		break;
+	default:
+		/* Another thread was faster. */
+		return 0;
 	}
+	if (err)
+		return err;
+
+	count_vm_event(ANON_VMA_LAZY_UPGRADE_FORK + cause);
+	trace_anon_vma_lazy_upgrade(vma, cause);
 	return 0;
 }
 
 /* As vmf_upgrade_anon_vma_lazy(), but a VMA lock stays held in any case. */
-vm_fault_t __vmf_upgrade_anon_vma_lazy(struct vm_fault *vmf)
+vm_fault_t __vmf_upgrade_anon_vma_lazy(struct vm_fault *vmf,
+				       enum anon_vma_lazy_cause cause)
 {
 	struct vm_area_struct *vma = vmf->vma;
 	int err;
 
 	if ((vmf->flags & FAULT_FLAG_VMA_LOCK) && !mmap_read_trylock(vma->vm_mm))
 		return VM_FAULT_RETRY;
-	err = __vma_upgrade_anon_vma_lazy(vma);
+	err = __vma_upgrade_anon_vma_lazy(vma, cause);
 	if (vmf->flags & FAULT_FLAG_VMA_LOCK)
 		mmap_read_unlock(vma->vm_mm);
 	return err ? VM_FAULT_OOM : 0;
@@ -187,7 +232,8 @@ vm_fault_t __vmf_prepare_swapin(struct vm_fault *vmf, struct folio *folio)
 		return 0;
 	if (!folio_test_large(folio) && pte_swp_exclusive(vmf->orig_pte))
 		return 0;
-	return vmf_upgrade_anon_vma_lazy(vmf);
+	return vmf_upgrade_anon_vma_lazy(vmf, folio_test_large(folio) ?
+					 ANON_VMA_LAZY_LARGE : ANON_VMA_LAZY_SWAP);
 }
 
 /**
@@ -223,8 +269,14 @@ bool __vma_anon_mapping_lazy(const struct folio *folio,
 }
 
 /* See folio_make_anon_regular(). */
-void __folio_make_anon_regular(struct folio *folio, struct vm_area_struct *vma)
+void __folio_make_anon_regular(struct folio *folio, struct vm_area_struct *vma,
+			       enum anon_vma_lazy_cause cause)
 {
+	static const enum vm_event_item events[] = {
+		[ANON_VMA_LAZY_FORK]	= ANON_VMA_LAZY_REGULAR_FORK,
+		[ANON_VMA_LAZY_MREMAP]	= ANON_VMA_LAZY_REGULAR_MREMAP,
+		[ANON_VMA_LAZY_DEVICE]	= ANON_VMA_LAZY_REGULAR_DEVICE,
+	};
 	struct anon_vma *anon_vma = vma_anon_vma(vma);
 
 	VM_WARN_ON_FOLIO(folio_anon_mm_lazy(folio) != vma->vm_mm, folio);
@@ -238,6 +290,7 @@ void __folio_make_anon_regular(struct folio *folio, struct vm_area_struct *vma)
 	 */
 	smp_store_release(&folio->mapping,
 			  (void *)anon_vma + FOLIO_MAPPING_ANON);
+	count_vm_event(events[cause]);
 }
 
 /* The folio that @pte maps at @addr, a device exclusive entry included. */
@@ -286,7 +339,7 @@ void move_pte_anon_vma_lazy(struct vm_area_struct *old, unsigned long old_addr,
 	    anon_vma_tree_may_hold_lazy(new->anon_vma))
 		WRITE_ONCE(folio->index, new_addr >> PAGE_SHIFT);
 	else
-		__folio_make_anon_regular(folio, new);
+		__folio_make_anon_regular(folio, new, ANON_VMA_LAZY_MREMAP);
 }
 
 static int make_anon_regular_pmd_entry(pmd_t *pmd, unsigned long addr,
@@ -307,7 +360,7 @@ static int make_anon_regular_pmd_entry(pmd_t *pmd, unsigned long addr,
 	for (pte = start_pte; addr < end; pte++, addr += PAGE_SIZE) {
 		folio = pte_mapped_folio(vma, addr, ptep_get(pte));
 		if (folio)
-			folio_make_anon_regular(folio, vma);
+			folio_make_anon_regular(folio, vma, ANON_VMA_LAZY_MREMAP);
 	}
 	pte_unmap_unlock(start_pte, ptl);
 	cond_resched();
@@ -416,13 +469,15 @@ static const struct mm_walk_ops make_anon_lazy_walk_ops = {
 
 /*
  * The mm that all VMAs of @anon_vma belong to. NULL if there are several, or if
- * it would take long to tell. The anon_vma lock is held.
+ * it would take long to tell. The anon_vma lock is held, for read at least.
  */
 static struct mm_struct *anon_vma_sole_mm(struct anon_vma *anon_vma)
 {
 	unsigned int nr = 0;
 	struct anon_vma_chain *avc;
 	struct mm_struct *mm = NULL;
+
+	rwsem_assert_held(&anon_vma->root->rwsem);
 
 	anon_rmap_tree_foreach(avc, anon_vma, 0, ULONG_MAX) {
 		if (!mm)
@@ -468,7 +523,12 @@ static int vma_make_anon_lazy(struct vm_area_struct *vma)
 {
 	int err;
 
-	/* Who gives up whole page tables need not ask a VMA whose handle changes. */
+	/*
+	 * The handle is NULL for a moment, when unlink_anon_vmas() is done.
+	 * retract_page_tables() holds neither of our locks and would take that
+	 * for a VMA without anonymous pages, but a VMA that it looks at spans a
+	 * page table.
+	 */
 	static_assert(ANON_VMA_LAZY_MAX <= PMD_SIZE);
 	mmap_assert_write_locked(vma->vm_mm);
 
@@ -490,11 +550,13 @@ static int vma_make_anon_lazy(struct vm_area_struct *vma)
 
 	unlink_anon_vmas(vma);
 	vma->anon_vma = anon_vma_tree(NULL, ANON_VMA_TREE_VMA);
+	count_vm_event(ANON_VMA_LAZY_AGAIN);
 	return 0;
 }
 
 /*
- * As vma_make_anon_lazy(), for all VMAs of @mm. The mmap_lock is dropped whenever
+ * As vma_make_anon_lazy(), for all VMAs of @mm, which the caller keeps by a
+ * reference that is not a user's. Takes the mmap_lock and drops it whenever
  * others want it: VMAs that come meanwhile are lazy anyway.
  *
  * Holding the mmap_lock keeps exit_mmap() waiting if there were users left then.
@@ -532,17 +594,22 @@ static DECLARE_DELAYED_WORK(anon_vma_unshared_work, anon_vma_unshared_work_fn);
 static LIST_HEAD(anon_vma_unshared_mms);
 static DEFINE_SPINLOCK(anon_vma_unshared_lock);
 
-/* Something keeps the mm_struct for the moment. */
+/* @mm has a VMA on an anon_vma that the caller holds the lock of, so it stays. */
 static void mm_queue_anon_unshared(struct mm_struct *mm)
 {
 	if (!list_empty_careful(&mm->anon_vma_unshared))
 		return;
 
 	spin_lock(&anon_vma_unshared_lock);
-	if (atomic_read(&mm->mm_users) && list_empty(&mm->anon_vma_unshared)) {
+	if (list_empty(&mm->anon_vma_unshared)) {
 		list_add_tail(&mm->anon_vma_unshared, &anon_vma_unshared_mms);
-		/* Soon enough to matter, and not for each fork of a busy shell. */
-		queue_delayed_work(system_dfl_wq, &anon_vma_unshared_work, HZ);
+		/* Pairs with the last mmput(): one of us sees the other. */
+		smp_mb();
+		if (atomic_read(&mm->mm_users))
+			/* Soon, but not for each fork of a busy shell. */
+			queue_delayed_work(system_dfl_wq, &anon_vma_unshared_work, HZ);
+		else
+			list_del_init(&mm->anon_vma_unshared);
 	}
 	spin_unlock(&anon_vma_unshared_lock);
 }
@@ -551,10 +618,14 @@ static void mm_queue_anon_unshared(struct mm_struct *mm)
  * mm_exit_anon_vma_lazy() - forget an mm that has no users any more
  * @mm: The mm, before exit_mmap().
  *
- * Context: Process context.
+ * Context: Called by the last mmput(), whose atomic_dec_and_test() is a full
+ * barrier. No locks held.
  */
 void mm_exit_anon_vma_lazy(struct mm_struct *mm)
 {
+	if (list_empty(&mm->anon_vma_unshared))
+		return;
+
 	spin_lock(&anon_vma_unshared_lock);
 	list_del_init(&mm->anon_vma_unshared);
 	spin_unlock(&anon_vma_unshared_lock);
@@ -575,10 +646,11 @@ static void anon_vma_unshared_work_fn(struct work_struct *work)
 		mmgrab(mm);
 		spin_unlock(&anon_vma_unshared_lock);
 
-		for (tries = 3; tries && anon_vma_lazy_is_enabled(); tries--) {
+		for (tries = 0; tries < 3 && anon_vma_lazy_is_enabled(); tries++) {
+			if (tries)
+				fsleep(10000);
 			if (!mm_make_anon_lazy(mm))
 				break;
-			fsleep(10000);
 		}
 		mmdrop(mm);
 
@@ -606,6 +678,8 @@ void __anon_vma_left(struct anon_vma *anon_vma, const struct vm_area_struct *vma
  *
  * The mm can be used: under the folio lock nothing that is not mapped becomes
  * mapped, and what is mapped had its mm within this RCU section, see free_mm().
+ * So can what its tree leads to: exit frees VMAs that are still in the tree, but
+ * not before it has unmapped all, and their slab stays for this RCU section.
  *
  * Context: The folio lock is held. Does not sleep.
  *
@@ -630,8 +704,11 @@ anon_rmap_t folio_trylock_anon_rmap_lazy(const struct folio *folio)
 
 		index = READ_ONCE(folio->index);
 		vma = vma_trylock_read_rcu(mm, index << PAGE_SHIFT);
-		if (!vma)
+		if (!vma) {
+			count_vm_event(ANON_VMA_LAZY_CONTENDED);
+			trace_anon_vma_lazy_contended(folio);
 			return ERR_PTR(-EAGAIN);
+		}
 
 		if (folio_mapped(folio) && folio_anon_mm_lazy(folio) == mm &&
 		    READ_ONCE(folio->index) == index)
@@ -644,6 +721,7 @@ anon_rmap_t folio_trylock_anon_rmap_lazy(const struct folio *folio)
 	VM_WARN_ON_ONCE_VMA(!vma_is_address_based(vma), vma);
 	VM_WARN_ON_ONCE_VMA(!anon_vma_tree_may_hold_lazy(READ_ONCE(vma->anon_vma)),
 			    vma);
+	count_vm_event(ANON_VMA_LAZY_WALK);
 	return anon_rmap_from_vma(vma);
 }
 

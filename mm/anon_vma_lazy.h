@@ -8,6 +8,17 @@
 #ifndef __MM_ANON_VMA_LAZY_H
 #define __MM_ANON_VMA_LAZY_H
 
+/* Why a lazy VMA gets an anon_vma, and why a lazy folio becomes regular. */
+enum anon_vma_lazy_cause {
+	ANON_VMA_LAZY_FORK,
+	ANON_VMA_LAZY_LARGE,	/* large folios are not lazy */
+	ANON_VMA_LAZY_SIZE,	/* of the VMA */
+	ANON_VMA_LAZY_MREMAP,
+	ANON_VMA_LAZY_SWAP,	/* a folio that may be shared is swapped in */
+	ANON_VMA_LAZY_KSM,
+	ANON_VMA_LAZY_DEVICE,	/* migration to device memory */
+};
+
 #ifdef CONFIG_ANON_VMA_LAZY
 
 /*
@@ -26,15 +37,18 @@ static inline bool anon_vma_lazy_is_enabled(void)
 bool __vma_prepare_anon_vma_lazy(struct vm_area_struct *vma);
 bool vma_fork_anon_vma_lazy(struct vm_area_struct *vma,
 			    const struct vm_area_struct *pvma);
-int __vma_upgrade_anon_vma_lazy(struct vm_area_struct *vma);
-vm_fault_t __vmf_upgrade_anon_vma_lazy(struct vm_fault *vmf);
+int __vma_upgrade_anon_vma_lazy(struct vm_area_struct *vma,
+				enum anon_vma_lazy_cause cause);
+vm_fault_t __vmf_upgrade_anon_vma_lazy(struct vm_fault *vmf,
+				       enum anon_vma_lazy_cause cause);
 vm_fault_t __vmf_prepare_swapin(struct vm_fault *vmf, struct folio *folio);
 
 bool __vma_anon_mapping_lazy(const struct folio *folio,
 			     const struct vm_area_struct *vma,
 			     anon_vma_tree_t tree, bool exclusive);
 void __folio_make_anon_regular(struct folio *folio,
-			       struct vm_area_struct *vma);
+			       struct vm_area_struct *vma,
+			       enum anon_vma_lazy_cause cause);
 void move_pte_anon_vma_lazy(struct vm_area_struct *old, unsigned long old_addr,
 			    struct vm_area_struct *new, unsigned long new_addr,
 			    pte_t pte);
@@ -45,6 +59,12 @@ anon_rmap_t folio_trylock_anon_rmap_lazy(const struct folio *folio);
 anon_rmap_t folio_locked_anon_rmap_lazy(const struct folio *folio);
 int unmap_poisoned_folio_lazy(struct folio *folio, unsigned long pfn,
 			      bool must_kill);
+
+/* Migration found the VMA of a lazy folio busy, and leaves the folio for now. */
+static inline void count_anon_vma_lazy_migrate_fail(void)
+{
+	count_vm_event(ANON_VMA_LAZY_MIGRATE_FAIL);
+}
 
 /* The mm that may map @folio. NULL if it is not lazy. */
 static inline struct mm_struct *folio_anon_mm_lazy(const struct folio *folio)
@@ -92,12 +112,14 @@ static inline bool vma_fork_anon_vma_lazy(struct vm_area_struct *vma,
 	return false;
 }
 
-static inline int __vma_upgrade_anon_vma_lazy(struct vm_area_struct *vma)
+static inline int __vma_upgrade_anon_vma_lazy(struct vm_area_struct *vma,
+					      enum anon_vma_lazy_cause cause)
 {
 	return 0;
 }
 
-static inline vm_fault_t __vmf_upgrade_anon_vma_lazy(struct vm_fault *vmf)
+static inline vm_fault_t
+__vmf_upgrade_anon_vma_lazy(struct vm_fault *vmf, enum anon_vma_lazy_cause cause)
 {
 	return 0;
 }
@@ -116,7 +138,8 @@ static inline bool __vma_anon_mapping_lazy(const struct folio *folio,
 }
 
 static inline void __folio_make_anon_regular(struct folio *folio,
-					     struct vm_area_struct *vma)
+					     struct vm_area_struct *vma,
+					     enum anon_vma_lazy_cause cause)
 {
 }
 
@@ -152,6 +175,10 @@ static inline int unmap_poisoned_folio_lazy(struct folio *folio,
 	return -EBUSY;
 }
 
+static inline void count_anon_vma_lazy_migrate_fail(void)
+{
+}
+
 static inline struct mm_struct *folio_anon_mm_lazy(const struct folio *folio)
 {
 	return NULL;
@@ -185,21 +212,24 @@ static inline bool vma_prepare_anon_vma_lazy(struct vm_area_struct *vma)
 /**
  * vma_upgrade_anon_vma_lazy() - give a lazy VMA an anon_vma of its own
  * @vma: The VMA. Nothing happens if it is not lazy.
+ * @cause: What makes that necessary.
  *
  * Context: mmap_lock held, for read at least. May sleep.
  *
  * Return: 0, or -ENOMEM and nothing has changed.
  */
-static inline int vma_upgrade_anon_vma_lazy(struct vm_area_struct *vma)
+static inline int vma_upgrade_anon_vma_lazy(struct vm_area_struct *vma,
+					    enum anon_vma_lazy_cause cause)
 {
 	if (!vma_is_anon_vma_lazy(vma))
 		return 0;
-	return __vma_upgrade_anon_vma_lazy(vma);
+	return __vma_upgrade_anon_vma_lazy(vma, cause);
 }
 
 /**
  * vmf_upgrade_anon_vma_lazy() - upgrade the VMA of a fault that cannot be lazy
  * @vmf: The fault. Its VMA has an anon_vma handle.
+ * @cause: What makes that necessary.
  *
  * Context: The VMA lock or the mmap_lock held, see FAULT_FLAG_VMA_LOCK. May
  * sleep.
@@ -208,13 +238,14 @@ static inline int vma_upgrade_anon_vma_lazy(struct vm_area_struct *vma)
  * needed and not to be had: the VMA lock has been dropped, as by
  * vmf_anon_prepare(). VM_FAULT_OOM.
  */
-static inline vm_fault_t vmf_upgrade_anon_vma_lazy(struct vm_fault *vmf)
+static inline vm_fault_t vmf_upgrade_anon_vma_lazy(struct vm_fault *vmf,
+						   enum anon_vma_lazy_cause cause)
 {
 	vm_fault_t ret;
 
 	if (!vma_is_anon_vma_lazy(vmf->vma))
 		return 0;
-	ret = __vmf_upgrade_anon_vma_lazy(vmf);
+	ret = __vmf_upgrade_anon_vma_lazy(vmf, cause);
 	if (unlikely(ret & VM_FAULT_RETRY))
 		vma_end_read(vmf->vma);
 	return ret;
@@ -223,15 +254,17 @@ static inline vm_fault_t vmf_upgrade_anon_vma_lazy(struct vm_fault *vmf)
 /**
  * vmf_try_upgrade_anon_vma_lazy() - upgrade the VMA of a fault if it can be done
  * @vmf: The fault. Its VMA has an anon_vma handle.
+ * @cause: What makes that desirable.
  *
  * Context: As vmf_upgrade_anon_vma_lazy(), but all locks stay held.
  *
  * Return: true if the VMA owns an anon_vma now.
  */
-static inline bool vmf_try_upgrade_anon_vma_lazy(struct vm_fault *vmf)
+static inline bool vmf_try_upgrade_anon_vma_lazy(struct vm_fault *vmf,
+						 enum anon_vma_lazy_cause cause)
 {
 	return !vma_is_anon_vma_lazy(vmf->vma) ||
-		!__vmf_upgrade_anon_vma_lazy(vmf);
+		!__vmf_upgrade_anon_vma_lazy(vmf, cause);
 }
 
 /**
@@ -245,7 +278,7 @@ static inline bool vmf_try_upgrade_anon_vma_lazy(struct vm_fault *vmf)
 static inline void vmf_outgrow_anon_vma_lazy(struct vm_fault *vmf)
 {
 	if (!vma_fits_anon_vma_lazy(vmf->vma))
-		vmf_try_upgrade_anon_vma_lazy(vmf);
+		vmf_try_upgrade_anon_vma_lazy(vmf, ANON_VMA_LAZY_SIZE);
 }
 
 /**
@@ -270,15 +303,17 @@ static inline vm_fault_t vmf_prepare_swapin(struct vm_fault *vmf,
  * folio_make_anon_regular() - make a folio regular before it is shared or moved
  * @folio: The folio. Nothing happens if it is not lazy.
  * @vma: A VMA that owns an anon_vma, in which the folio keeps its index.
+ * @cause: Which of the two.
  *
  * Context: The VMA write lock and the PTE lock held; or the folio lock and the
  * VMA or mmap read lock.
  */
 static inline void folio_make_anon_regular(struct folio *folio,
-					   struct vm_area_struct *vma)
+					   struct vm_area_struct *vma,
+					   enum anon_vma_lazy_cause cause)
 {
 	if (folio_test_anon_vma_lazy(folio))
-		__folio_make_anon_regular(folio, vma);
+		__folio_make_anon_regular(folio, vma, cause);
 }
 
 /* May exclusive @folio, not a PMD mapped one, move to @vma, lazy or not? */

@@ -199,9 +199,9 @@ has 'no switch' 'vm.anon_vma_lazy absent'
 same 'no counters, no share' "$(grep -c 'anon_vma_lazy_\|prepared' out || :)" 0
 run 0 -nj "${f[@]}" || :
 json 'no counters: JSON' 'None {} None' 'd["vm.anon_vma_lazy"]' 'd["vmstat"]' 'd["lazy_share_percent"]'
-printf 'anon_vma_lazy_prepared 200\nanon_vma_lazy_upgraded 20\nanon_vma_lazy_upgraded_fork 20\n' >"$fake/proc/vmstat"
+printf 'anon_vma_lazy_prepared 200\nanon_vma_lazy_again 50\nanon_vma_lazy_upgrade_fork 25\n' >"$fake/proc/vmstat"
 run 0 -n "${f[@]}" || :
-has 'a counter of all upgrades' 'prepared and not upgraded 90.0%'
+has 'what became lazy again counts' 'prepared and not upgraded 90.0%'
 counters 10 20 30
 run 0 -n "${f[@]}" || :
 same 'more upgraded than prepared: no share' "$(grep -c 'not upgraded' out || :)" 0

@@ -409,40 +409,28 @@ static void take(struct snapshot *s, bool want_flush)
 }
 
 /*
- * How many of the VMAs that were prepared lazily have not been upgraded since,
- * in percent, or -1. "Upgraded" may be counted as a whole or by cause.
+ * How many of the times that a VMA became lazy, at first or again, have not
+ * been ended by an upgrade, in percent, or -1.
  */
 static double lazy_share(const struct snapshot *from, const struct snapshot *to)
 {
 	static const char prepared[] = COUNTER "prepared";
-	static const char upgraded[] = COUNTER "upgraded";
-	static const char cause[] = COUNTER "upgrade";
-	bool whole = counter(to, upgraded) != NONE, known = whole;
-	long long all, up = 0;
-
-	all = counter(to, prepared);
-	if (all == NONE)
-		return -1;
-	if (from && counter(from, prepared) == NONE)
-		return -1;
-	if (from)
-		all -= counter(from, prepared);
+	static const char again[] = COUNTER "again";
+	static const char upgrade[] = COUNTER "upgrade_";
+	long long all = 0, up = 0;
 
 	for (size_t i = 0; i < to->nr_counters; i++) {
 		const struct counter *c = &to->counter[i];
-		long long before = 0;
+		const long long before = from ? counter(from, c->name) : 0;
 
-		if (whole ? strcmp(c->name, upgraded) :
-			    strncmp(c->name, cause, strlen(cause)))
-			continue;
-		if (from)
-			before = counter(from, c->name);
 		if (before == NONE)
 			return -1;
-		up += c->value - before;
-		known = true;
+		if (!strcmp(c->name, prepared) || !strcmp(c->name, again))
+			all += c->value - before;
+		else if (!strncmp(c->name, upgrade, strlen(upgrade)))
+			up += c->value - before;
 	}
-	if (!known || all <= 0 || up < 0 || up > all)
+	if (all <= 0 || up < 0 || up > all)
 		return -1;
 	return 100.0 * (all - up) / all;
 }

@@ -4261,6 +4261,284 @@ TEST_F(anon, bad_value)
 	EXPECT_EQ(get_num(SWITCH), 1);
 }
 
+/* What /proc/vmstat counts: each counter for its cause, and only for that */
+
+static const char * const counter_names[] = {
+	"prepared", "again", "walk", "contended", "migrate_fail",
+	"upgrade_fork", "upgrade_large", "upgrade_size", "upgrade_mremap",
+	"upgrade_swap", "upgrade_ksm", "upgrade_device",
+	"regular_fork", "regular_mremap", "regular_device",
+};
+
+#define NR_COUNTERS	ARRAY_SIZE(counter_names)
+
+static long counters[NR_COUNTERS];
+
+static bool read_counters(long *n)
+{
+	char line[256], name[64];
+	size_t found = 0;
+	long value;
+	FILE *f = fopen("/proc/vmstat", "r");
+
+	if (!f)
+		return false;
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "anon_vma_lazy_%63s %ld", name, &value) != 2)
+			continue;
+		for (size_t i = 0; i < NR_COUNTERS; i++) {
+			if (!strcmp(name, counter_names[i])) {
+				n[i] = value;
+				found++;
+			}
+		}
+	}
+	fclose(f);
+	return found == NR_COUNTERS;
+}
+
+/* How often the kernel has counted @name since @counters were read */
+static long counted(const char *name)
+{
+	long now[NR_COUNTERS];
+
+	if (!read_counters(now))
+		return -1;
+	for (size_t i = 0; i < NR_COUNTERS; i++)
+		if (!strcmp(name, counter_names[i]))
+			return now[i] - counters[i];
+	return -1;
+}
+
+static bool wait_for_count(const char *name)
+{
+	for (int try = 0; try < 100; try++) {
+		if (counted(name) > 0)
+			return true;
+		usleep(100000);
+	}
+	note("%s does not move", name);
+	return false;
+}
+
+/*
+ * Did those of the upgrades and of what became regular move that are in @want,
+ * in blanks, and no others?
+ */
+static bool counted_only(const char *want)
+{
+	long now[NR_COUNTERS];
+	bool ok = true;
+
+	if (!read_counters(now))
+		return false;
+	for (size_t i = 0; i < NR_COUNTERS; i++) {
+		const char *name = counter_names[i];
+		char word[70];
+
+		if (!strchr(name, '_') || !strcmp(name, "migrate_fail"))
+			continue;
+		snprintf(word, sizeof(word), " %s ", name);
+		if (now[i] == counters[i] ? !strstr(want, word) :
+					    !!strstr(want, word))
+			continue;
+		note("%s: %ld more", name, now[i] - counters[i]);
+		ok = false;
+	}
+	return ok;
+}
+
+FIXTURE(counters)
+{
+};
+
+FIXTURE_SETUP(counters)
+{
+	const char *why = setup(true, false);
+
+	if (why)
+		SKIP(return, "%s", why);
+	ASSERT_TRUE(read_counters(counters));
+}
+
+FIXTURE_TEARDOWN(counters)
+{
+	teardown();
+}
+
+TEST_F(counters, prepared)
+{
+	char *p = map(8, NR);
+
+	ASSERT_TRUE(read_counters(counters));
+	fill(p, NR, TAG);
+	EXPECT_GE(counted("prepared"), 1);
+	ASSERT_TRUE(swap_out(p, NR, 0));
+	EXPECT_GE(counted("walk"), NR);
+	EXPECT_TRUE(counted_only(""));
+	/* Nothing more becomes lazy. */
+	ASSERT_TRUE(put(SWITCH, "0"));
+	ASSERT_TRUE(read_counters(counters));
+	map(100, NR);
+	fill(at(100), NR, TAG);
+	ASSERT_NE(fork_kid(NULL), NULL);
+	EXPECT_EQ(counted("prepared"), 0);
+}
+
+TEST_F(counters, fork)
+{
+	char *p = map(8, NR);
+	struct kid *k;
+
+	fill(p, NR, TAG);
+	ASSERT_TRUE(read_counters(counters));
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	EXPECT_GE(counted("prepared"), 1);
+	EXPECT_GE(counted("regular_fork"), NR);
+	EXPECT_TRUE(counted_only(" upgrade_fork regular_fork "));
+	quit(k);
+	EXPECT_TRUE(wait_for_count("again"));
+}
+
+TEST_F(counters, large)
+{
+	char *p = map(16, 2 * NR);
+
+	fill(p, NR, TAG);
+	if (!mthp_setup())
+		SKIP(return, "no 64 kB folios");
+	ASSERT_TRUE(read_counters(counters));
+	if (!fill_large(p + len(NR), NR, TAG + NR))
+		SKIP(return, "no large folio to be had");
+	EXPECT_EQ(counted("upgrade_large"), 1);
+	EXPECT_TRUE(counted_only(" upgrade_large "));
+}
+
+TEST_F(counters, size)
+{
+	size_t half = MB(1) / psize();
+	char *p = map(8, half);
+
+	fill(p, half, TAG);
+	map(8 + half, half);
+	ASSERT_TRUE(read_counters(counters));
+	fill(p + len(half), half, TAG);
+	EXPECT_EQ(counted("upgrade_size"), 1);
+	EXPECT_TRUE(counted_only(" upgrade_size "));
+}
+
+/* A lazy VMA that was never shared moves for nothing. */
+TEST_F(counters, mremap)
+{
+	char *p = map(8, NR);
+	struct kid *k;
+
+	fill(p, NR, TAG);
+	ASSERT_TRUE(read_counters(counters));
+	ASSERT_TRUE(do_move(p, NR, 100));
+	EXPECT_TRUE(counted_only(""));
+	p = at(100);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, fill, p, NR / 4, TAG2));
+	ASSERT_TRUE(read_counters(counters));
+	ASSERT_TRUE(in(k, do_move, p, NR, 200));
+	EXPECT_EQ(counted("upgrade_mremap"), 1);
+	EXPECT_EQ(counted("regular_mremap"), NR / 4);
+	EXPECT_TRUE(counted_only(" upgrade_mremap regular_mremap "));
+}
+
+/* Not shared any more when it comes back, but the swap entries do not know. */
+TEST_F(counters, swap)
+{
+	char *p = map(8, NR);
+	struct kid *k;
+
+	fill(p, NR, TAG);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(swap_out(p, NR, 0));
+	ASSERT_TRUE(in(k, swap_out, p, NR, 0));
+	quit(k);
+	ASSERT_TRUE(wait_for_count("again"));
+	sleep(1);
+	ASSERT_TRUE(read_counters(counters));
+	ASSERT_TRUE(check(p, NR, TAG));
+	EXPECT_GE(counted("upgrade_swap"), 1);
+	EXPECT_TRUE(counted_only(" upgrade_swap "));
+}
+
+TEST_F(counters, ksm)
+{
+	char *p = map(8, NR);
+
+	if (!ksm_setup())
+		SKIP(return, "no KSM");
+	fill_same(p, NR, TAG);
+	ASSERT_EQ(madvise(p, len(NR), MADV_MERGEABLE), 0);
+	ASSERT_TRUE(read_counters(counters));
+	ASSERT_TRUE(ksm_merge(p, NR, 0));
+	EXPECT_EQ(counted("upgrade_ksm"), 1);
+	EXPECT_TRUE(counted_only(" upgrade_ksm "));
+}
+
+TEST_F(counters, device)
+{
+	char *p = map(8, NR), *buf = map(100, NR);
+	int fd = open("/dev/hmm_dmirror0", O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		SKIP(return, "no test_hmm");
+	fill(p, NR, TAG);
+	fill(buf, NR, TAG2);
+	ASSERT_TRUE(read_counters(counters));
+	ASSERT_TRUE(dmirror(fd, HMM_DMIRROR_MIGRATE_TO_DEV, p, NR, buf));
+	EXPECT_EQ(counted("upgrade_device"), 1);
+	EXPECT_EQ(counted("regular_device"), NR);
+	EXPECT_TRUE(counted_only(" upgrade_device regular_device "));
+	close(fd);
+}
+
+/* While its owner changes a VMA others can neither reclaim nor migrate its pages. */
+TEST_F_TIMEOUT(counters, contended, 60)
+{
+	size_t n = MB(1) / psize();
+	char *p = at(8), path[PATH_MAX + 20];
+	int nodes[NR], status[NR];
+	pid_t pid;
+
+	if (!have_node1())
+		SKIP(return, "one node");
+	pid = fork();
+	ASSERT_GE(pid, 0);
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		map(8, n);
+		fill(p, n, TAG);
+		for (;;) {
+			mprotect(p, len(n), PROT_READ);
+			mprotect(p, len(n), PROT_READ | PROT_WRITE);
+		}
+	}
+	sh->kid[++sh->nr_kids].pid = pid;
+	ASSERT_TRUE(read_counters(counters));
+	snprintf(path, sizeof(path), "%s/memory.reclaim", memcg);
+	for (int try = 0; try < 2000; try++) {
+		if (counted("migrate_fail") > 0 &&
+		    counted("contended") > counted("migrate_fail"))
+			break;
+		for (int i = 0; i < NR; i++)
+			nodes[i] = try % 2;
+		for (size_t i = 0; i < n; i += NR)
+			move_pages(pid, p + len(i), NR, nodes, status);
+		put(path, "100K swappiness=max");
+	}
+	EXPECT_GT(counted("migrate_fail"), 0);
+	EXPECT_GT(counted("contended"), counted("migrate_fail"));
+	EXPECT_TRUE(counted_only(""));
+}
+
 /* Found by name, as the kernel and the C library know them */
 static bool find_map(const char *name, unsigned long *start, unsigned long *end,
 		     unsigned int *nr)
