@@ -40,6 +40,7 @@
 #include <linux/mmap_lock.h>
 #include <linux/oom.h>
 #include <linux/pagewalk.h>
+#include <linux/ratelimit.h>
 #include <linux/rmap.h>
 #include <linux/sched/mm.h>
 #include <linux/swapops.h>
@@ -56,10 +57,11 @@
 /* Read where a VMA may become lazy, and nowhere else. */
 DEFINE_STATIC_KEY_TRUE(anon_vma_lazy_enabled);
 
+/* Who toggles the switch all the time need not be told each time. */
 static void show_state(void)
 {
-	pr_info("new VMAs %s lazy\n",
-		anon_vma_lazy_is_enabled() ? "are" : "are not");
+	pr_info_ratelimited("new VMAs %s lazy\n",
+			    anon_vma_lazy_is_enabled() ? "are" : "are not");
 }
 
 /* Tell, as sysctl.vm.anon_vma_lazy= is read after the initcalls. */
