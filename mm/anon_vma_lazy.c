@@ -238,38 +238,6 @@ vm_fault_t __vmf_prepare_swapin(struct vm_fault *vmf, struct folio *folio)
 					 ANON_VMA_LAZY_LARGE : ANON_VMA_LAZY_SWAP);
 }
 
-/**
- * __vma_anon_mapping_lazy() - is a folio to become lazy?
- * @folio: The folio to be mapped, or moved within what it belongs to.
- * @vma: The VMA that maps it.
- * @tree: The handle of @vma, lazy, read once.
- * @exclusive: Is @folio exclusive to the process?
- *
- * While dup_mmap() fills a child's address space its VMA tree cannot be looked
- * up in under RCU, so what it copies goes to the parent's anon_vma.
- *
- * Context: The PTE lock held. Whoever maps a folio that cannot be lazy has
- * upgraded @vma before that.
- *
- * Return: true if so; false if the anon_vma that @tree names is to find it.
- */
-bool __vma_anon_mapping_lazy(const struct folio *folio,
-			     const struct vm_area_struct *vma,
-			     anon_vma_tree_t tree, bool exclusive)
-{
-	const bool can_be_lazy = exclusive && !folio_test_large(folio) &&
-				 !folio_is_zone_device(folio);
-
-	VM_WARN_ON_ONCE_VMA(!vma_is_address_based(vma), vma);
-
-	if (anon_vma_tree_state(tree) == ANON_VMA_TREE_PARENT)
-		return can_be_lazy && mt_in_rcu(&vma->vm_mm->mm_mt);
-
-	/* A swap entry may be exclusive where the page is not to be, see R8. */
-	VM_WARN_ON_FOLIO(folio_test_large(folio) || folio_is_zone_device(folio), folio);
-	return true;
-}
-
 /* See folio_make_anon_regular(). */
 void __folio_make_anon_regular(struct folio *folio, struct vm_area_struct *vma,
 			       enum anon_vma_lazy_cause cause)

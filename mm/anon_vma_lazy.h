@@ -43,9 +43,6 @@ vm_fault_t __vmf_upgrade_anon_vma_lazy(struct vm_fault *vmf,
 				       enum anon_vma_lazy_cause cause);
 vm_fault_t __vmf_prepare_swapin(struct vm_fault *vmf, struct folio *folio);
 
-bool __vma_anon_mapping_lazy(const struct folio *folio,
-			     const struct vm_area_struct *vma,
-			     anon_vma_tree_t tree, bool exclusive);
 void __folio_make_anon_regular(struct folio *folio,
 			       struct vm_area_struct *vma,
 			       enum anon_vma_lazy_cause cause);
@@ -128,13 +125,6 @@ static inline vm_fault_t __vmf_prepare_swapin(struct vm_fault *vmf,
 					      struct folio *folio)
 {
 	return 0;
-}
-
-static inline bool __vma_anon_mapping_lazy(const struct folio *folio,
-					   const struct vm_area_struct *vma,
-					   anon_vma_tree_t tree, bool exclusive)
-{
-	return false;
 }
 
 static inline void __folio_make_anon_regular(struct folio *folio,
@@ -277,8 +267,8 @@ static inline bool vmf_try_upgrade_anon_vma_lazy(struct vm_fault *vmf,
  */
 static inline void vmf_outgrow_anon_vma_lazy(struct vm_fault *vmf)
 {
-	if (!vma_fits_anon_vma_lazy(vmf->vma))
-		vmf_try_upgrade_anon_vma_lazy(vmf, ANON_VMA_LAZY_SIZE);
+	if (vma_is_anon_vma_lazy(vmf->vma) && !vma_fits_anon_vma_lazy(vmf->vma))
+		__vmf_upgrade_anon_vma_lazy(vmf, ANON_VMA_LAZY_SIZE);
 }
 
 /**
@@ -314,6 +304,40 @@ static inline void folio_make_anon_regular(struct folio *folio,
 {
 	if (folio_test_anon_vma_lazy(folio))
 		__folio_make_anon_regular(folio, vma, cause);
+}
+
+/**
+ * vma_makes_anon_lazy() - is a folio to become lazy?
+ * @vma: The VMA that maps it.
+ * @tree: The handle of @vma, read once.
+ * @folio: The folio to be mapped, or moved within what it belongs to.
+ * @exclusive: Is @folio exclusive to the process?
+ *
+ * While dup_mmap() fills a child's address space its VMA tree cannot be looked
+ * up in under RCU, so what it copies goes to the parent's anon_vma.
+ *
+ * Context: The PTE lock held. Whoever maps a folio that cannot be lazy has
+ * upgraded @vma before that.
+ *
+ * Return: true if so; false if the anon_vma that @tree names is to find it.
+ */
+static __always_inline bool
+vma_makes_anon_lazy(const struct vm_area_struct *vma, anon_vma_tree_t tree,
+		    const struct folio *folio, bool exclusive)
+{
+	if (!anon_vma_tree_is_lazy(tree))
+		return false;
+
+	VM_WARN_ON_ONCE_VMA(!vma_is_address_based(vma), vma);
+
+	if (anon_vma_tree_state(tree) == ANON_VMA_TREE_PARENT)
+		return exclusive && !folio_test_large(folio) &&
+			!folio_is_zone_device(folio) &&
+			mt_in_rcu(&vma->vm_mm->mm_mt);
+
+	/* A swap entry may be exclusive where the page is not to be, see R8. */
+	VM_WARN_ON_FOLIO(folio_test_large(folio) || folio_is_zone_device(folio), folio);
+	return true;
 }
 
 /* May exclusive @folio, not a PMD mapped one, move to @vma, lazy or not? */
