@@ -426,6 +426,7 @@ static int make_anon_lazy_pmd_entry(pmd_t *pmd, unsigned long addr,
 			err = -EBUSY;
 		else
 			WRITE_ONCE(folio->mapping, mapping);
+		VM_WARN_ON_FOLIO(!err && folio->index != addr >> PAGE_SHIFT, folio);
 		folio_unlock(folio);
 	}
 	pte_unmap_unlock(start_pte, ptl);
@@ -511,23 +512,24 @@ static int vma_make_anon_lazy(struct vm_area_struct *vma)
 
 	vma_start_write(vma);
 	if (!anon_vma_tree_may_hold_lazy(vma->anon_vma))
-		vma->anon_vma = anon_vma_tree(vma_anon_vma(vma),
-					      ANON_VMA_TREE_UPGRADED);
+		WRITE_ONCE(vma->anon_vma, anon_vma_tree(vma_anon_vma(vma),
+							ANON_VMA_TREE_UPGRADED));
 	err = walk_page_range_vma(vma, vma->vm_start, vma->vm_end,
 				  &make_anon_lazy_walk_ops, NULL);
 	if (err)
 		return err == -EAGAIN ? err : 0;
 
 	unlink_anon_vmas(vma);
-	vma->anon_vma = anon_vma_tree(NULL, ANON_VMA_TREE_VMA);
+	WRITE_ONCE(vma->anon_vma, anon_vma_tree(NULL, ANON_VMA_TREE_VMA));
 	count_vm_event(ANON_VMA_LAZY_AGAIN);
 	return 0;
 }
 
 /*
  * As vma_make_anon_lazy(), for all VMAs of @mm, which the caller keeps by a
- * reference that is not a user's. Takes the mmap_lock and drops it whenever
- * others want it: VMAs that come meanwhile are lazy anyway.
+ * reference that is not a user's. Tries for the mmap_lock, as others are to be
+ * looked at, too, and drops it whenever someone wants it: VMAs that come meanwhile
+ * are lazy anyway.
  *
  * Holding the mmap_lock keeps exit_mmap() waiting if there were users left then.
  */
@@ -540,7 +542,8 @@ static int mm_make_anon_lazy(struct mm_struct *mm)
 
 	do {
 		vma = NULL;
-		mmap_write_lock(mm);
+		if (!mmap_write_trylock(mm))
+			return -EAGAIN;
 		if (atomic_read(&mm->mm_users) && !check_stable_address_space(mm)) {
 			vma_iter_set(&vmi, addr);
 			for_each_vma(vmi, vma) {
@@ -564,7 +567,10 @@ static DECLARE_DELAYED_WORK(anon_vma_unshared_work, anon_vma_unshared_work_fn);
 static LIST_HEAD(anon_vma_unshared_mms);
 static DEFINE_SPINLOCK(anon_vma_unshared_lock);
 
-/* @mm has a VMA on an anon_vma that the caller holds the lock of, so it stays. */
+/*
+ * Something keeps @mm for the moment: a reference, or the lock of an anon_vma that
+ * one of its VMAs belongs to.
+ */
 static void mm_queue_anon_unshared(struct mm_struct *mm)
 {
 	if (!list_empty_careful(&mm->anon_vma_unshared))
@@ -604,7 +610,6 @@ void mm_exit_anon_vma_lazy(struct mm_struct *mm)
 static void anon_vma_unshared_work_fn(struct work_struct *work)
 {
 	struct mm_struct *mm;
-	unsigned int tries;
 	LIST_HEAD(mms);
 
 	/* Not those that are queued meanwhile: once a second is enough. */
@@ -616,12 +621,8 @@ static void anon_vma_unshared_work_fn(struct work_struct *work)
 		mmgrab(mm);
 		spin_unlock(&anon_vma_unshared_lock);
 
-		for (tries = 0; tries < 3 && anon_vma_lazy_is_enabled(); tries++) {
-			if (tries)
-				fsleep(10000);
-			if (!mm_make_anon_lazy(mm))
-				break;
-		}
+		if (anon_vma_lazy_is_enabled() && mm_make_anon_lazy(mm))
+			mm_queue_anon_unshared(mm);
 		mmdrop(mm);
 
 		spin_lock(&anon_vma_unshared_lock);

@@ -9,7 +9,8 @@
  *	one anonymous order-0 folio (and its copy, while it migrates)
  *	two mms, 0 and 1, with two addresses each, each its own page table
  *	three vm_area_structs, a page long each, which get reused
- *	one anon_vma for whom sharing or moving has made regular
+ *	one anon_vma for whom sharing or moving has made regular, and in the
+ *	scenario LAZY_AGAIN one that comes after it and one of strangers
  *
  * What a step is: each statement, or what stands together in atomic or d_step
  * because it is one access to memory in the kernel, or is done under a lock
@@ -22,8 +23,9 @@
  *  - Reference counts of folio and anon_vma. Everybody here has a reference to
  *    the folio, as reclaim and migration do; the anon_vma is not freed but in
  *    the scenario UPGRADE, where it is counted.
- *  - TLBs, GUP, large folios, KSM, device memory, and VMAs longer than a page:
- *    what a merge does to a handle is for tools/testing/vma to test.
+ *  - TLBs, GUP, device memory, and VMAs longer than a page: what a merge does to
+ *    a handle is for tools/testing/vma to test. Large folios and KSM, but for
+ *    what LAZY_AGAIN says about them.
  *  - Walks by anon_vma, but for what lazy folios need of them: mremap holds its
  *    lock where upstream may rely on the order of the interval tree.
  *  - Sequence numbers: vma->vm_lock_seq == mm->mm_lock_seq is the bit wlocked,
@@ -45,6 +47,7 @@
 #define POISON		9	/* memory failure; mprotect, munmap or mremap; exit */
 #define MERGE		10	/* reclaim; a merge frees the VMA, whose struct is reused */
 #define UPGRADE		11	/* the handle: two faults, split, fork, a neighbour's fault */
+#define LAZY_AGAIN	12	/* going back; reclaim or migration; swap-in, fork, exit */
 
 /*
  * The claims. An assertion that fails is printed with the name of the claim,
@@ -58,6 +61,7 @@ bit vma_used_after_free;
 bit tree_used_after_free;
 bit lazy_mapped_twice;	/* R1 */
 bit lazy_elsewhere;	/* R1: not in the mm or at the address it names */
+bit lazy_but_shared;	/* R8: by a swap entry that is not exclusive */
 bit migration_entry_lost;
 bit migration_entry_met;	/* by fork, mremap or munmap, of a lazy folio */
 bit waited_in_vain;	/* memory failure found a VMA writer after all */
@@ -70,8 +74,13 @@ bit named_not_on_chain;	/* R11 */
 #define NONE	7		/* no VMA, and for an rmap NULL */
 #define EAGAIN	6		/* ERR_PTR(-EAGAIN) */
 
-/* struct folio. mapping: the mm, 0 or 1, of a lazy folio, or the anon_vma */
+/*
+ * struct folio. mapping: the mm, 0 or 1, of a lazy folio, or the anon_vma; NEW is
+ * the one that VMA 0 gets after it was lazy again, STRANGE one of another family.
+ */
 #define REGULAR_MAPPING 2
+#define NEW_MAPPING	3
+#define STRANGE_MAPPING	4
 byte mapping;
 byte index;
 byte mapcount;
@@ -100,6 +109,7 @@ typedef mm_struct {
 	bool ptl;		/* one PTE lock for both addresses */
 	byte pte[2];
 	byte grace_period;	/* RCU readers that free_mm() waits for */
+	bool grabbed;		/* mmgrab() */
 };
 mm_struct mm[2];
 
@@ -120,7 +130,8 @@ typedef vm_area_struct {
 	byte refcnt;		/* vm_refcnt: 0 detached, 1 attached, more: readers */
 	bool wlocked;		/* vm_lock_seq == mm_lock_seq */
 	byte handle;		/* vma->anon_vma */
-	bool linked;		/* an AVC links it to the anon_vma */
+	byte anon_vma;		/* that the handle names, as in mapping */
+	bool linked;		/* an AVC links it to that */
 	bool other;		/* hugetlb, PFNMAP: nothing that a walk may look at */
 	bool gone;		/* freed and a grace period over: not even a VMA */
 };
@@ -462,6 +473,7 @@ inline vma_attach(v_, mm_, addr_)
 	vma[v_].refcnt = 1;
 	vma[v_].wlocked = mm[mm_].mmap_writer;
 	vma[v_].handle = H_NULL;
+	vma[v_].anon_vma = REGULAR_MAPPING;
 	vma[v_].linked = false;
 	vma[v_].other = false;
 	vma[v_].gone = false;
@@ -483,9 +495,9 @@ inline folio_trylock_anon_rmap_lazy()
 		atomic { m = mapping; rmap = EAGAIN };
 		atomic {
 			if
-			:: m == REGULAR_MAPPING -> rmap = NONE
+			:: m >= REGULAR_MAPPING -> rmap = NONE
 #ifndef NO_FIRST_MAPPED
-			:: m != REGULAR_MAPPING && !mapcount -> rmap = NONE
+			:: m < REGULAR_MAPPING && !mapcount -> rmap = NONE
 #endif
 			:: else
 			fi
@@ -606,7 +618,8 @@ inline unmap_one(v_, migration)
 }
 
 /* One VMA of the anon_vma. vma_anon_address() says whether and where. */
-#define on_the_way(v_) (vma[v_].linked && vma[v_].anon_pgoff == index)
+#define on_the_way(v_) \
+	(vma[v_].linked && vma[v_].anon_vma == mapping && vma[v_].anon_pgoff == index)
 
 /*
  * rmap_walk_anon(). The interval tree has a parent before its child and, where
@@ -674,6 +687,20 @@ inline zap_pte(mm_, addr_)
 	ptl_unlock(mm_)
 }
 
+#if SCENARIO == LAZY_AGAIN
+bool queued;		/* mm 0, in the list of the work */
+
+/* Under the lock of the list. What has no users any more is not queued. */
+#define mm_queue_anon_unshared() touch(0); queued = mm[0].users > 0
+#endif
+
+/* Are VMAs of that mm linked to the anon_vma, and no others? */
+#define sole_mm(mm_, anon_vma_) \
+	(links(0, mm_, anon_vma_) || links(1, mm_, anon_vma_)) && \
+	!links(0, 1 - mm_, anon_vma_) && !links(1, 1 - mm_, anon_vma_)
+#define links(v_, mm_, anon_vma_) \
+	(vma[v_].linked && vma[v_].anon_vma == anon_vma_ && vma[v_].vm_mm == mm_)
+
 /* unlink_anon_vmas() */
 inline unlink_anon_vmas(v_)
 {
@@ -681,6 +708,16 @@ inline unlink_anon_vmas(v_)
 	:: vma[v_].linked ->
 		anon_vma_lock_write();
 		vma[v_].linked = false;
+#if SCENARIO == LAZY_AGAIN
+		/* anon_vma_left() */
+		d_step {
+			if
+			:: vma[v_].vm_mm == 1 && sole_mm(0, vma[v_].anon_vma) ->
+				mm_queue_anon_unshared()
+			:: else
+			fi
+		}
+#endif
 		anon_vma_unlock_write()
 	:: else
 	fi;
@@ -690,7 +727,7 @@ inline unlink_anon_vmas(v_)
 /* vma_anon_mapping(): READ_ONCE of the handle, which was stored before. */
 #define vma_anon_mapping(v_, exclusive) \
 	((vma[v_].handle == H_VMA || (vma[v_].handle == H_PARENT && exclusive)) -> \
-	 vma[v_].vm_mm : REGULAR_MAPPING)
+	 vma[v_].vm_mm : vma[v_].anon_vma)
 
 /* A migration entry of a lazy folio is for none but exit to see. */
 #ifdef NO_ENTRY_CHECK
@@ -721,6 +758,7 @@ inline dup_mmap()
 		mm[1].mmap_writer = true;
 		vma_attach(1, 1, 0);
 		vma[1].handle = H_PARENT;
+		vma[1].anon_vma = vma[0].anon_vma;
 		vma[1].linked = true
 	}
 	anon_vma_unlock_write();
@@ -745,7 +783,7 @@ inline dup_mmap()
 		mapping = REGULAR_MAPPING
 #else
 		/* folio_make_anon_regular() */
-		mapping = REGULAR_MAPPING;
+		mapping = vma[0].anon_vma;
 		/* folio_try_dup_anon_rmap_ptes() */
 		d_step { mm[1].pte[0] = PTE_MAPPED; mapcount++; anon_exclusive = false }
 #endif
@@ -857,6 +895,13 @@ inline exit_mmap(mm_, v_)
 	mm[mm_].users--;
 	/* Here, or in the process that has the last reference. */
 	!mm[mm_].users;
+#if SCENARIO == LAZY_AGAIN && !defined(NO_FORGET)
+	/* mm_exit_anon_vma_lazy() */
+	if
+	:: mm_ == 0 -> queued = false
+	:: else
+	fi;
+#endif
 	/* unmap_vmas(): no VMA write lock, it does not wait for walkers */
 	mmap_read_lock(mm_);
 	zap_pte(mm_, vma[v_].addr);
@@ -886,6 +931,10 @@ inline exit_mmap(mm_, v_)
 #endif
 	}
 	mmap_write_unlock(mm_);
+#if SCENARIO == LAZY_AGAIN
+	/* mmdrop(): here, or by who has grabbed it */
+	!mm[mm_].grabbed;
+#endif
 #ifndef NO_RCU_FREE
 	/* kfree_rcu(): those who read now */
 	mm[mm_].grace_period = rcu_readers;
@@ -1076,7 +1125,7 @@ proctype Other()
 #define RUN run Reclaim(3); run Exit(); run Other()
 #endif
 
-#if SCENARIO == MIGRATE
+#if SCENARIO == MIGRATE || SCENARIO == LAZY_AGAIN
 /* remove_migration_pte(), for a copy of the folio that is told from it by none */
 inline remove_migration_pte(v_)
 {
@@ -1166,7 +1215,9 @@ proctype Migrate()
 	}
 	folio_unlock()
 }
+#endif
 
+#if SCENARIO == MIGRATE
 proctype Writer()
 {
 	LOCALS;
@@ -1255,27 +1306,76 @@ proctype Mprotect()
 #define RUN run Reclaim(3); run UffdMove(); run Mprotect()
 #endif
 
-#if SCENARIO == SWAP
+#if SCENARIO == SWAP || SCENARIO == LAZY_AGAIN
+#if SCENARIO == LAZY_AGAIN
+bool kept;		/* large or KSM: swap-in leaves it what it says */
+
+/* vmf_prepare_swapin(): mmap_lock is tried for, else VM_FAULT_RETRY. */
+inline vmf_prepare_swapin(mm_, v_)
+{
+	if
+	:: vma[v_].handle == H_VMA && (kept || m == PTE_SWAP) ->
+		if
+		:: d_step { !mm[mm_].mmap_writer -> mm[mm_].mmap_readers++ }
+			d_step {
+				vma[v_].anon_vma = NEW_MAPPING;
+				vma[v_].linked = true;
+				vma[v_].handle = H_UPGRADED
+			}
+			mm[mm_].mmap_readers--
+		:: mm[mm_].mmap_writer -> retry = true
+		fi
+	:: else
+	fi
+}
+
+/*
+ * ksm_might_need_to_copy(): is the folio mapped, but not by the family of this
+ * VMA, or not here? What was merged, and then swapped out, has one swap entry.
+ * Where there are no strangers there is no KSM to help.
+ */
+#ifdef NO_KSM_COPY
+#define copies_lazy false
+#else
+#define copies_lazy true
+#endif
+#define needs_copy(mm_, v_) \
+	(mapcount && vma[1].anon_vma == STRANGE_MAPPING && \
+	 (lazy -> copies_lazy && mapping != mm_ : mapping != vma[v_].anon_vma))
+#else
+#define vmf_prepare_swapin(mm_, v_) skip
+#define needs_copy(mm_, v_) false
+#define kept false
+#define retry false
+#endif
+
 /*
  * do_swap_page() of who runs in mm_. The folio is in the swap cache and stays
- * there. VMA state and an entry that is not exclusive do not meet: fork, which
- * makes it so, has upgraded the parent, and the child is PARENT.
+ * there. In the scenario SWAP, VMA state and an entry that is not exclusive do not
+ * meet: fork, which makes it so, has upgraded the parent, and the child is PARENT.
  */
 inline do_swap_page(mm_, v_)
 {
 	vma_start_read(v_);
+	/* vmf->orig_pte */
+	m = mm[mm_].pte[0];
 	if
-	:: mm[mm_].pte[0] == PTE_SWAP || mm[mm_].pte[0] == PTE_SWAP_EXCL ->
+	:: m == PTE_SWAP || m == PTE_SWAP_EXCL -> vmf_prepare_swapin(mm_, v_)
+	:: else
+	fi;
+	if
+	:: (m == PTE_SWAP || m == PTE_SWAP_EXCL) && !retry ->
 		folio_lock();
 		ptl_lock(mm_);
 		if
-		:: mm[mm_].pte[0] == PTE_SWAP || mm[mm_].pte[0] == PTE_SWAP_EXCL ->
-			anon_exclusive = (mm[mm_].pte[0] == PTE_SWAP_EXCL);
+		:: mm[mm_].pte[0] == m && needs_copy(mm_, v_) -> mm[mm_].pte[0] = PTE_OTHER
+		:: mm[mm_].pte[0] == m && !needs_copy(mm_, v_) ->
+			anon_exclusive = (m == PTE_SWAP_EXCL);
 #ifndef NO_RENEW
 			/* folio_renew_anon_rmap() */
 			if
-			:: !mapcount ->
-				assert(!(vma[v_].handle == H_VMA && !anon_exclusive));
+			:: !mapcount && !kept ->
+				MUST(lazy_but_shared, anon_exclusive || vma[v_].handle != H_VMA);
 				mapping = vma_anon_mapping(v_, anon_exclusive);
 				index = vma[v_].anon_pgoff
 			:: else
@@ -1290,7 +1390,9 @@ inline do_swap_page(mm_, v_)
 	fi;
 	vma_end_read(v_)
 }
+#endif
 
+#if SCENARIO == SWAP
 proctype Parent()
 {
 	LOCALS;
@@ -1311,6 +1413,194 @@ proctype Child()
 }
 
 #define RUN run Reclaim(3); run Parent(); run Child()
+#endif
+
+#if SCENARIO == LAZY_AGAIN
+/*
+ * vma_make_anon_lazy() of VMA 0, with the mmap_lock held for write. left_out: not
+ * all of it can be lazy, or not now; it may be another page that is in the way.
+ */
+inline vma_make_anon_lazy()
+{
+#ifndef NO_AGAIN_VMA_LOCK
+	vma_start_write(0);
+#endif
+#ifndef NO_UPGRADED_FIRST
+	/* PARENT may hold lazy folios as well. */
+	if
+	:: vma[0].handle == H_REGULAR -> vma[0].handle = H_UPGRADED
+	:: else
+	fi;
+#endif
+	/* make_anon_lazy_pmd_entry() */
+	ptl_lock(0);
+	if
+	:: mm[0].pte[0] == PTE_MAPPED && !lazy ->
+		if
+#ifndef NO_FOLIO_TRYLOCK
+		:: folio_locked -> left_out = true
+		:: d_step { !folio_locked -> folio_locked = true }
+#else
+		:: true ->
+#endif
+			if
+			:: kept || mapcount != 1 -> left_out = true
+			:: else -> mapping = 0
+			fi;
+#ifndef NO_FOLIO_TRYLOCK
+			folio_locked = false
+#endif
+		fi
+#ifndef NO_MIGRATION_CHECK
+	:: mm[0].pte[0] == PTE_MIGRATION -> left_out = true
+#endif
+#ifndef NO_SWAP_CACHE_CHECK
+	:: (mm[0].pte[0] == PTE_SWAP || mm[0].pte[0] == PTE_SWAP_EXCL) && kept ->
+		left_out = true
+#endif
+	:: else
+	fi;
+	ptl_unlock(0);
+	if
+	:: true
+	:: left_out = true
+	fi;
+	if
+#ifndef NO_LEFT_OUT
+	:: left_out
+#endif
+	:: else ->
+		unlink_anon_vmas(0);
+		vma[0].handle = H_VMA
+	fi;
+	left_out = false
+}
+
+/* anon_vma_unshared_work_fn(), mm_make_anon_lazy(): it tries once. */
+proctype Work()
+{
+	LOCALS;
+	bool left_out;
+	bool unshared;
+
+end:	do
+	:: d_step { queued -> queued = false; touch(0); mm[0].grabbed = true }
+#ifdef NO_SOLE_MM_LOCK
+		/* Looks before it has the lock, and trusts that. */
+		unshared = vma[0].linked && sole_mm(0, vma[0].anon_vma);
+#endif
+		mmap_write_lock(0);
+		if
+		:: mm[0].users && mm[0].mt[0] == 0 && vma[0].linked ->
+#if defined(NO_SOLE_MM)
+			unshared = true;
+#elif !defined(NO_SOLE_MM_LOCK)
+			/* vma_is_anon_unshared() */
+			anon_vma_lock_read();
+			unshared = sole_mm(0, vma[0].anon_vma);
+			anon_vma_unlock_read();
+#endif
+			if
+			:: unshared -> vma_make_anon_lazy()
+			:: else
+			fi
+		:: else
+		fi;
+		d_step {
+			MUST(handle_denies_folios, !(mapcount && mapping == 0 &&
+			     (vma[0].handle == H_NULL || vma[0].handle == H_REGULAR)));
+			unshared = false
+		}
+		mmap_write_unlock(0);
+		mm[0].grabbed = false
+	od
+}
+
+proctype Parent(bool forks; bool exits)
+{
+	LOCALS;
+	bool retry;
+
+	if
+	:: forks -> dup_mmap()
+	:: else
+	fi;
+	do_swap_page(0, 0);
+	if
+	:: exits -> exit_mmap(0, 0)
+	:: else
+	fi
+}
+
+/* The child, or a stranger that KSM has made share a swap entry. */
+proctype Child(bool exits)
+{
+	LOCALS;
+	bool retry;
+
+	forked;
+	do_swap_page(1, 1);
+	if
+	:: exits -> exit_mmap(1, 1)
+	:: else
+	fi
+}
+
+/*
+ * VMA 0 has an anon_vma, and the folio belongs to it, mapped or swapped out. What
+ * is in the swap cache may be what swap-in does not give another mapping.
+ */
+inline lazy_again_init()
+{
+	vma[0].handle = H_REGULAR;
+	vma[0].linked = true;
+	mapping = REGULAR_MAPPING;
+	anon_exclusive = false;
+	queued = true;
+	if
+	:: true
+	:: mm[0].pte[0] = PTE_SWAP; mapcount = 0
+	fi;
+	if
+	:: /* A process that is alone */
+		if
+		:: mapcount -> run Migrate()
+		:: run Reclaim(1)
+		:: !mapcount -> kept = true; run Reclaim(1)
+		fi;
+		run Parent(false, false)
+	:: /* and that exits, */
+		run Parent(false, true)
+	:: /* or forks. */
+		run Parent(true, false);
+		run Child(false);
+		run Reclaim(1)
+	:: /* One with a child that exits, and may have the page, swapped out. */
+		forked = true;
+		vma_attach(1, 1, 0);
+		vma[1].handle = H_PARENT;
+		vma[1].linked = true;
+		if
+		:: mm[1].pte[0] = PTE_SWAP
+		:: true
+		fi;
+		run Parent(false, false);
+		run Child(true);
+		run Reclaim(1)
+	:: /* One of two that are strangers. */
+		forked = true;
+		vma_attach(1, 1, 0);
+		vma[1].handle = H_REGULAR;
+		vma[1].linked = true;
+		vma[1].anon_vma = STRANGE_MAPPING;
+		mm[1].pte[0] = PTE_SWAP;
+		run Parent(false, false);
+		run Child(false)
+	fi;
+	run Work()
+}
+
+#define RUN lazy_again_init()
 #endif
 
 #if SCENARIO == COPY

@@ -39,7 +39,7 @@ while getopts t:vh opt; do
 done
 shift $((OPTIND - 1))
 
-scenarios=(FORK MREMAP MUNMAP EXIT MIGRATE LOCKS SWAP COPY POISON MERGE UPGRADE)
+scenarios=(FORK MREMAP MUNMAP EXIT MIGRATE LOCKS SWAP COPY POISON MERGE UPGRADE LAZY_AGAIN)
 
 # The macro that takes a rule away, the scenario that shows it, the claim that
 # fails first, and what it is that is taken away.
@@ -72,6 +72,16 @@ rules=(
 	"NO_LOSER_FREE       UPGRADE anon_vma_lost        R11 the loser frees what it allocated"
 	"NO_LINK_FIRST       UPGRADE named_not_on_chain   R11 the AVC first, then the handle"
 	"NO_MMAP_LOCK        UPGRADE handle_denies_folios R10 the handle changes with mmap_lock held"
+	"NO_FOLIO_TRYLOCK    LAZY_AGAIN mapping_not_found going back: the folio lock keeps out who has its anon_vma"
+	"NO_AGAIN_VMA_LOCK   LAZY_AGAIN lazy_but_shared   going back: the VMA write lock keeps out faults"
+	"NO_UPGRADED_FIRST   LAZY_AGAIN handle_denies_folios going back: UPGRADED before the first folio is lazy"
+	"NO_LEFT_OUT         LAZY_AGAIN mapping_not_found going back: the chain stays if something is left out"
+	"NO_MIGRATION_CHECK  LAZY_AGAIN migration_entry_lost going back: not with a migration entry"
+	"NO_SWAP_CACHE_CHECK LAZY_AGAIN mapping_not_found going back: not with what swap-in does not renew"
+	"NO_SOLE_MM          LAZY_AGAIN lazy_mapped_twice going back: not if other mms can have it"
+	"NO_SOLE_MM_LOCK     LAZY_AGAIN lazy_mapped_twice going back: looks at that with mmap_lock held"
+	"NO_FORGET           LAZY_AGAIN mm_used_after_free going back: exit takes the mm off the list"
+	"NO_KSM_COPY         LAZY_AGAIN lazy_mapped_twice swap-in: copies what is lazy elsewhere"
 )
 need_tools spin gcc
 for name; do
