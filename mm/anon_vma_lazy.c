@@ -104,7 +104,7 @@ late_initcall(anon_vma_lazy_init);
  * May @vma be lazy? Special mappings are few and their drivers' business;
  * hugetlb folios are large.
  */
-static bool vma_can_be_anon_vma_lazy(const struct vm_area_struct *vma)
+static __always_inline bool vma_can_be_anon_vma_lazy(const struct vm_area_struct *vma)
 {
 	return vma_fits_anon_vma_lazy(vma) && vma_is_address_based(vma) &&
 		!(vma->vm_flags & (VM_SPECIAL | VM_HUGETLB | VM_SHARED));
@@ -573,9 +573,6 @@ static DEFINE_SPINLOCK(anon_vma_unshared_lock);
  */
 static void mm_queue_anon_unshared(struct mm_struct *mm)
 {
-	if (!list_empty_careful(&mm->anon_vma_unshared))
-		return;
-
 	spin_lock(&anon_vma_unshared_lock);
 	if (list_empty(&mm->anon_vma_unshared)) {
 		list_add_tail(&mm->anon_vma_unshared, &anon_vma_unshared_mms);
@@ -633,9 +630,13 @@ static void anon_vma_unshared_work_fn(struct work_struct *work)
 /* See anon_vma_left(). */
 void __anon_vma_left(struct anon_vma *anon_vma, const struct vm_area_struct *vma)
 {
-	struct mm_struct *mm = anon_vma_sole_mm(anon_vma);
+	struct mm_struct *mm = rb_entry(rb_first_cached(&anon_vma->rb_root),
+					struct anon_vma_chain, rb)->vma->vm_mm;
 
-	if (mm && mm != vma->vm_mm)
+	/* An exit comes here for each VMA: let only the first look around. */
+	if (mm == vma->vm_mm || !list_empty_careful(&mm->anon_vma_unshared))
+		return;
+	if (anon_vma_sole_mm(anon_vma) == mm)
 		mm_queue_anon_unshared(mm);
 }
 
@@ -693,33 +694,6 @@ anon_rmap_t folio_trylock_anon_rmap_lazy(const struct folio *folio)
 	VM_WARN_ON_ONCE_VMA(!anon_vma_tree_may_hold_lazy(READ_ONCE(vma->anon_vma)),
 			    vma);
 	count_vm_event(ANON_VMA_LAZY_WALK);
-	return anon_rmap_from_vma(vma);
-}
-
-/**
- * folio_locked_anon_rmap_lazy() - the VMA of a lazy folio, for who has locked it
- * @folio: The folio, lazy or not.
- *
- * Context: The folio lock is held, and the read lock of the VMA if it is lazy.
- *
- * Return: the VMA, NULL if the folio is not lazy.
- */
-anon_rmap_t folio_locked_anon_rmap_lazy(const struct folio *folio)
-{
-	struct mm_struct *mm = folio_anon_mm_lazy(folio);
-	struct vm_area_struct *vma;
-
-	if (!mm)
-		return NULL;
-
-	/* The tree may change elsewhere, the VMA cannot while it is locked. */
-	rcu_read_lock();
-	vma = mtree_load(&mm->mm_mt, folio->index << PAGE_SHIFT);
-	rcu_read_unlock();
-
-	if (WARN_ON_ONCE(!vma))
-		return NULL;
-	vma_assert_locked(vma);
 	return anon_rmap_from_vma(vma);
 }
 

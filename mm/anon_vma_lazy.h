@@ -53,7 +53,6 @@ void vma_make_anon_regular(struct vm_area_struct *vma);
 void __anon_vma_left(struct anon_vma *anon_vma, const struct vm_area_struct *vma);
 
 anon_rmap_t folio_trylock_anon_rmap_lazy(const struct folio *folio);
-anon_rmap_t folio_locked_anon_rmap_lazy(const struct folio *folio);
 int unmap_poisoned_folio_lazy(struct folio *folio, unsigned long pfn,
 			      bool must_kill);
 
@@ -150,11 +149,6 @@ static inline void __anon_vma_left(struct anon_vma *anon_vma,
 }
 
 static inline anon_rmap_t folio_trylock_anon_rmap_lazy(const struct folio *folio)
-{
-	return NULL;
-}
-
-static inline anon_rmap_t folio_locked_anon_rmap_lazy(const struct folio *folio)
 {
 	return NULL;
 }
