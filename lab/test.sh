@@ -17,6 +17,7 @@ steps=(
 	"compare      60 lab/tests/selftests.sh"
 	"stat        120 lab/tests/stat.sh"
 	"kernels    3600 lab/tests/kernels.sh"
+	"kunit       300 lab/kunit.sh"
 	"quick      1800 lab/quick.sh"
 	"stress      600 lab/quick.sh -n stress -P anon_vma_lazy_stress -O -t -O 60"
 	"selftests  3600 lab/selftests.sh"
