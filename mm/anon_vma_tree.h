@@ -104,8 +104,9 @@ static inline bool anon_vma_tree_compatible(anon_vma_tree_t a, anon_vma_tree_t b
  * @dst: The handle of the VMA that grows.
  * @src: The handle of the VMA whose range, or part of it, it takes over.
  *
- * The two must be compatible. A VMA that ends up owning an anon_vma may hold
- * lazy folios if either of the two may.
+ * The two must be compatible. If neither owns an anon_vma the one that has
+ * ancestors remains. A VMA that ends up owning an anon_vma may hold lazy folios if
+ * either of the two may.
  *
  * Return: the handle for the VMA that grows.
  */
@@ -118,10 +119,10 @@ static inline anon_vma_tree_t anon_vma_tree_merge(anon_vma_tree_t dst,
 		return dst;
 	if (!dst)
 		return src;
+	if (anon_vma_tree_is_lazy(dst) && anon_vma_tree_is_lazy(src))
+		return anon_vma ? dst : src;
 	if (!anon_vma)
 		anon_vma = anon_vma_tree_anon_vma(src);
-	if (!anon_vma || anon_vma_tree_state(dst) == ANON_VMA_TREE_PARENT)
-		return dst;
 	if (!anon_vma_tree_may_hold_lazy(dst) && !anon_vma_tree_may_hold_lazy(src))
 		return dst;
 	return anon_vma_tree(anon_vma, ANON_VMA_TREE_UPGRADED);

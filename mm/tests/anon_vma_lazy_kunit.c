@@ -397,8 +397,7 @@ static void handle_compatible(struct kunit *test)
 
 /*
  * The result admits what either may hold, and an owner stays one. Not defined
- * where the two are not compatible; nor for VMA with PARENT: that is a fork
- * child, which takes over the range of no other VMA, nor the other way round.
+ * where the two are not compatible.
  */
 static void handle_merge(struct kunit *test)
 {
@@ -406,11 +405,11 @@ static void handle_merge(struct kunit *test)
 		/*		       0RVPUrpu   src */
 		[NONE]		   = "0RVPUrpu",
 		[REGULAR]	   = "RRU.U...",
-		[VMA]		   = "VUV.Uu.u",
-		[PARENT]	   = "P..P....",
+		[VMA]		   = "VUVPUupu",
+		[PARENT]	   = "P.PP....",
 		[UPGRADED]	   = "UUU.U...",
 		[OTHER_REGULAR]	   = "r.u..r.u",
-		[OTHER_PARENT]	   = "p.....p.",
+		[OTHER_PARENT]	   = "p.p...p.",
 		[OTHER_UPGRADED]   = "u.u..u.u",
 	};
 
@@ -576,11 +575,22 @@ static void mapping_decision(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, large);
 	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, put_folio, large));
 
-	KUNIT_EXPECT_TRUE(test, vma_makes_anon_lazy(vma, kind_tree(VMA), small, true));
-	KUNIT_EXPECT_TRUE(test, vma_makes_anon_lazy(vma, kind_tree(PARENT), small, true));
-	KUNIT_EXPECT_FALSE(test, vma_makes_anon_lazy(vma, kind_tree(PARENT), small, false));
-	KUNIT_EXPECT_FALSE(test, vma_makes_anon_lazy(vma, kind_tree(PARENT), large, true));
-	KUNIT_EXPECT_FALSE(test, vma_makes_anon_lazy(vma, kind_tree(PARENT), large, false));
+	for (enum kind kind = NONE; kind < NR_KINDS; kind++) {
+		const anon_vma_tree_t tree = kind_tree(kind);
+		const bool is_lazy = kinds[kind].is_lazy;
+
+		KUNIT_EXPECT_EQ_MSG(test, vma_makes_anon_lazy(vma, tree, small, true),
+				    is_lazy, "%c", kind_names[kind]);
+		/* For these a VMA in VMA state has been upgraded before. */
+		if (kind == VMA)
+			continue;
+		KUNIT_EXPECT_FALSE_MSG(test, vma_makes_anon_lazy(vma, tree, small, false),
+				       "%c", kind_names[kind]);
+		KUNIT_EXPECT_FALSE_MSG(test, vma_makes_anon_lazy(vma, tree, large, true),
+				       "%c", kind_names[kind]);
+		KUNIT_EXPECT_FALSE_MSG(test, vma_makes_anon_lazy(vma, tree, large, false),
+				       "%c", kind_names[kind]);
+	}
 
 	/* As dup_mmap() has it. */
 	mmap_write_lock(vma->vm_mm);
@@ -697,8 +707,10 @@ static void outgrow(struct kunit *test)
 
 static void large_from_the_start(struct kunit *test)
 {
-	struct vm_area_struct *vma = map(test, AREA, ANON_VMA_LAZY_MAX);
-	struct folio *folio = fault(test, current->mm, AREA);
+	/* Where no huge page fits. */
+	const unsigned long addr = AREA + PAGE_SIZE;
+	struct vm_area_struct *vma = map(test, addr, ANON_VMA_LAZY_MAX);
+	struct folio *folio = fault(test, current->mm, addr);
 
 	KUNIT_EXPECT_EQ(test, vma_state(vma), ANON_VMA_TREE_REGULAR);
 	KUNIT_ASSERT_NOT_NULL(test, vma_anon_vma(vma));
