@@ -3,6 +3,8 @@
 #
 ## make [demo]         boot one kernel with vm.anon_vma_lazy=0 and =1 on a real
 ##                     userland, print what it saves; build/results/
+## make bench          what it costs, in instructions: without the series, option
+##                     off, switch 0 and 1 (ten minutes); build/results/
 ## make test           all checks; STEPS="lab vma" runs only these
 ## make test-long      the stress program, ten minutes on each of: lockdep, failing
 ##                     allocations, KASAN, KCSAN, PREEMPT_RT, slub_debug;
@@ -46,10 +48,13 @@ BUILD := $(or $(LAB_BUILD),build)
 # What is said on the command line reaches the programs by the environment.
 export ARCH
 
-.PHONY: demo test test-long model steps bisect linux refresh series apply kernel shell deps fetch help clean distclean
+.PHONY: demo bench test test-long model steps bisect linux refresh series apply kernel shell deps fetch help clean distclean
 
 demo: deps
 	@lab/demo.sh
+
+bench: deps
+	@lab/bench.sh
 
 test: deps
 	@lab/test.sh $(STEPS)

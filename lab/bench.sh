@@ -1,0 +1,135 @@
+#!/bin/bash
+# bench.sh: run lab/bench/ on the kernel without the series, and on ours with the
+# option off, with vm.anon_vma_lazy=0, and =1; compare instructions per operation.
+# Exits non-zero when a case misses its bar.
+
+set -euo pipefail
+# shellcheck source=lab/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+usage()
+{
+	cat <<'USAGE'
+usage: bench.sh [-b KERNEL] [-o KERNEL] [-k KERNEL] [-r REPEATS] [-s] [CASE...]
+
+QEMU's -icount makes the guest's clock count instructions, so that results do
+not depend on the machine nor on what else it does. Writes build/results/bench.tsv
+and bench.svg. Without CASE all are run (lab/bench/bench.c has them).
+
+  -b KERNEL   without the series     (default: what BASE=1 kernel.sh builds)
+  -o KERNEL   with the option off    (default: what LAZY=n kernel.sh builds)
+  -k KERNEL   with the option on     (default: what kernel.sh builds)
+  -r REPEATS  run each that often, and say how well that repeats (default 1)
+  -s          one guest at a time
+  -h          this text
+USAGE
+}
+
+base='' off='' on='' repeats=1 single=''
+while getopts b:o:k:r:sh opt; do
+	case $opt in
+	b) base=$OPTARG ;;
+	o) off=$OPTARG ;;
+	k) on=$OPTARG ;;
+	r) repeats=$OPTARG ;;
+	s) single=1 ;;
+	h) usage; exit 0 ;;
+	*) usage >&2; exit 2 ;;
+	esac
+done
+shift $((OPTIND - 1))
+case $repeats in
+[1-9]) ;;
+*) die "bench.sh: -r $repeats: 1 to 9" ;;
+esac
+arch=${ARCH:-x86_64}
+[ "$arch" = x86_64 ] || die "bench.sh: ARCH=$arch: x86_64 is known"
+need_tools gcc cpio qemu-system-x86_64
+
+results=$build/results
+logs=$build/log
+mkdir -p "$results" "$logs" "$build/$arch/bin"
+
+[ -n "$base" ] || base=$(BASE=1 "$lab/kernel.sh")
+[ -n "$off" ] || off=$(LAZY=n "$lab/kernel.sh")
+[ -n "$on" ] || on=$("$lab/kernel.sh")
+gcc -std=gnu11 -O2 -Wall -Wextra -static -pthread -o "$build/$arch/bin/bench" "$lab/bench/bench.c"
+initramfs=$build/$arch/bench.cpio
+"$lab/initramfs.sh" -o "$initramfs" "$build/$arch/bin/bench"
+start=$SECONDS
+
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/bench.XXXXXX")
+pids=()
+cleanup()
+{
+	[ ${#pids[@]} -eq 0 ] || kill "${pids[@]}" 2>/dev/null || :
+	wait
+	rm -rf "$tmp"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# Nothing in the guest may depend on chance or on the time of day, and nothing
+# may run beside what is measured. Without ERMS memory is cleared and copied
+# eight bytes an instruction, not one.
+qemu=(-A "tcg,thread=single" -p 1 -m 512M -w 256M
+	-x -icount -x "shift=0,sleep=off" -x -cpu -x "max,-erms"
+	-x -rtc -x "base=2026-01-01,clock=vm")
+words="nokaslr norandmaps slab_nomerge numa=fake=2 numa_balancing=disable"
+words+=" sysctl.vm.stat_interval=100000 sysctl.vm.compaction_proactiveness=0"
+
+# guest VARIANT REPEAT: VARIANT is base, off, 0 or 1. The number of the repeat is
+# the seed of all that is random.
+guest()
+{
+	local kernel=$on switch=''
+	case $1 in
+	base) kernel=$base ;;
+	off) kernel=$off ;;
+	*) switch=" sysctl.vm.anon_vma_lazy=$1" ;;
+	esac
+	exec "$lab/boot.sh" -q -a "$arch" -i "$initramfs" -t 900 "${qemu[@]}" -x -seed -x "$2" \
+		-c "$words$switch" -l "$logs/bench-$1.log" -o "$tmp/$1.$2" "$kernel" -- bench "${cases[@]}"
+}
+
+# Cases fail one by one: what is missing is said at the end.
+finish()
+{
+	local i
+	for i in "${!pids[@]}"; do
+		wait "${pids[$i]}" || { cat "$tmp/${names[$i]}.err" >&2; broken+=" ${names[$i]}"; }
+	done
+	pids=() names=()
+}
+
+cases=("$@")
+names=() broken=
+guests=$([ -n "$single" ] || [ "$(nproc)" -lt 2 ] && echo 1 || echo 2)
+for ((n = 1; n <= repeats; n++)); do
+	for variant in base off 0 1; do
+		say "bench.sh: $variant, run $n of $repeats (log: $logs/bench-$variant.log)"
+		guest "$variant" "$n" 2>"$tmp/$variant.$n.err" &
+		pids+=($!) names+=("$variant.$n")
+		[ ${#pids[@]} -eq "$guests" ] || [ "$variant" = 1 ] || continue
+		beat=0
+		while kill -0 "${pids[@]}" 2>/dev/null; do
+			sleep 1
+			[ $((++beat % 30)) -ne 0 ] ||
+				say "  $((SECONDS - start)) s: $(grep -a '^bench:' "$logs/bench-$variant.log" |
+					tail -n 1 | tr -d '\r')"
+		done
+		finish
+	done
+done
+
+rc=0
+for variant in base off 0 1; do
+	cat "$tmp/$variant".[1-9] | sed "s/^/$variant\t/"
+done | awk -v repeats="$repeats" -v tsv="$tmp/bench.tsv" -f "$lab/bench/bench.awk" || rc=$?
+mv "$tmp/bench.tsv" "$results/bench.tsv"
+awk -f "$lab/bench/bench-svg.awk" "$results/bench.tsv" >"$tmp/bench.svg"
+mv "$tmp/bench.svg" "$results/bench.svg"
+say "bench.sh: $results/bench.tsv and bench.svg written, $((SECONDS - start)) s in all"
+[ -z "$broken" ] || die "bench.sh: not all cases ran in$broken"
+[ $rc -eq 0 ]
