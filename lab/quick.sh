@@ -21,7 +21,7 @@ standard output, what the failed cases said to standard error.
 
   -T TREE     kernel tree with the other selftests and the headers
               (default build/linux)
-  -t SECONDS  time-out of the guest (default 900)
+  -t SECONDS  time-out of the guest (default 1500)
   -P PROGRAM  of tools/testing/selftests/mm to run (default anon_vma_lazy)
   -O WORD     one more argument for it (repeatable)
   -c WORDS    more words for the kernel command line (repeatable)
@@ -35,7 +35,7 @@ of such names: mremap_back.
 USAGE
 }
 
-tree=$build/linux limit=900 program=anon_vma_lazy arch=x86_64 name=quick
+tree=$build/linux limit=1500 program=anon_vma_lazy arch=x86_64 name=quick
 words=() args=() mem=2G
 while getopts T:t:P:O:c:a:m:n:h opt; do
 	case $opt in

@@ -22,9 +22,11 @@
 #include <glob.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <linux/loop.h>
 #include <linux/membarrier.h>
 #include <linux/mempolicy.h>
 #include <linux/userfaultfd.h>
+#include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -36,6 +38,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
@@ -115,6 +118,7 @@ static int backing = -1;
 static char memcg[PATH_MAX];
 static struct tweak tweaks[24];
 static int nr_tweaks;
+static char disk[32], zram[32];
 static sigjmp_buf bus_jmp;
 static bool bus_jmp_set;
 
@@ -293,6 +297,11 @@ static bool do_protect(char *p, size_t n, unsigned int prot)
 	return !mprotect(p, len(n), prot);
 }
 
+static bool do_advise(char *p, size_t n, unsigned int advice)
+{
+	return !madvise(p, len(n), advice);
+}
+
 static bool move(char *p, size_t n, char *to)
 {
 	char *q = mremap(p, len(n), len(n), MREMAP_MAYMOVE | MREMAP_FIXED, to);
@@ -449,6 +458,11 @@ static bool reclaim_all(char *p, size_t n)
 		}
 	}
 	return !nr || !most_present(p, n, "stays after reclaim");
+}
+
+static bool do_reclaim_all(char *p, size_t n, unsigned int unused)
+{
+	return reclaim_all(p, n);
 }
 
 /* Number of VMAs in a range, the reserve of the arena not counted */
@@ -761,6 +775,83 @@ static bool may_swapoff(void)
 	       strchr(strchr(buf, '\n') + 1, '\n') == buf + strlen(buf) - 1;
 }
 
+/*
+ * Swap on a device that takes its time, instead of zram: what is swapped out stays
+ * in the swap cache until it is reclaimed once more, and swap-in reads ahead. The
+ * file is in a ramfs that nobody else sees: its pages cannot be swapped out.
+ */
+static bool make_disk(void)
+{
+	const uint32_t header[] = { 1, MB(64) / psize() - 1, 0 };
+	struct loop_config config = { .info.lo_flags = LO_FLAGS_AUTOCLEAR };
+	int fs = fsopen("ramfs", FSOPEN_CLOEXEC), dir, file, ctl, nr, dev;
+	bool ok;
+
+	fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
+	dir = fsmount(fs, FSMOUNT_CLOEXEC, 0);
+	file = openat(dir, "swap", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	ctl = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+	nr = ioctl(ctl, LOOP_CTL_GET_FREE);
+	snprintf(disk, sizeof(disk), "/dev/loop%d", nr);
+	dev = open(disk, O_RDWR | O_CLOEXEC);
+	config.fd = file;
+	/* If any of these could not be had, the last one fails. */
+	ok = !ftruncate(file, MB(64)) &&
+	     pwrite(file, header, sizeof(header), 1024) == sizeof(header) &&
+	     pwrite(file, "SWAPSPACE2", 10, psize() - 10) == 10 &&
+	     !ioctl(dev, LOOP_CONFIGURE, &config) && !swapon(disk, 0);
+	if (!ok)
+		*disk = '\0';
+	close(dev);
+	close(ctl);
+	close(file);
+	close(dir);
+	close(fs);
+	return ok;
+}
+
+static bool disk_swap(void)
+{
+	char buf[1024];
+
+	if (!may_swapoff() || !get("/proc/swaps", buf, sizeof(buf)) ||
+	    sscanf(strchr(buf, '/'), "%31s", zram) != 1 || !make_disk())
+		return false;
+	if (!swapoff(zram))
+		return true;
+	note("swapoff %s: %s", zram, strerror(errno));
+	return false;
+}
+
+/* Back to zram, with what there is on the disk */
+static bool disk_swapoff(void)
+{
+	bool ok;
+
+	swapon(zram, 0);
+	ok = !swapoff(disk);
+	if (!ok)
+		note("swapoff %s: %s", disk, strerror(errno));
+	*disk = '\0';
+	return ok;
+}
+
+/* Swapped out, and still in the swap cache */
+static bool is_swap_cached(char *p, size_t n, unsigned int unused)
+{
+	unsigned char vec[n];
+
+	if (!is_swapped(p, n, 0) || mincore(p, len(n), vec))
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		if (vec[i] & 1)
+			continue;
+		note("%p is not in the swap cache", p + len(i));
+		return false;
+	}
+	return true;
+}
+
 /* Slab */
 
 static void rcu_settle(void)
@@ -871,6 +962,8 @@ static void teardown(void)
 	for (int k = 1; sh && k <= sh->nr_kids && k < MAX_KIDS; k++)
 		if (sh->kid[k].pid)
 			quit(&sh->kid[k]);
+	if (*disk)
+		disk_swapoff();
 	while (nr_tweaks--)
 		put(tweaks[nr_tweaks].path, tweaks[nr_tweaks].old);
 	if (!*memcg)
@@ -1246,6 +1339,114 @@ TEST_F(lazy, generations_mixed)
 }
 
 /* Two children with two children each; all share, then all write. */
+/*
+ * Without end: what a process has of anon_vmas does not grow with the number of
+ * its ancestors, nor with that of the children it has had.
+ */
+static bool few_more(const long *before, long more, const char *when)
+{
+	static const char * const name[] = { "anon_vma", "anon_vma_chain" };
+	bool ok = true;
+
+	for (size_t i = 0; i < ARRAY_SIZE(name); i++) {
+		long now = -1;
+
+		/* RCU may take its time. */
+		for (int try = 0; try < 40; try++) {
+			now = slab_objects(name[i]);
+			if (now < before[i] + more)
+				break;
+			rcu_settle();
+			usleep(50000);
+		}
+		if (now < before[i] + more)
+			continue;
+		note("%s: %ld before, %ld %s", name[i], before[i], now, when);
+		ok = false;
+	}
+	return ok;
+}
+
+/* Each writes something, and splits or merges what it has. */
+static void __noreturn descend(char *p, int nr)
+{
+	for (int i = 0; i < nr; i++) {
+		pid_t pid;
+
+		fill(p, 1, TAG);
+		if (i % 2)
+			do_protect(p + len(4), 4, PROT_READ | (i & 2 ? PROT_WRITE : 0));
+		pid = syscall(__NR_clone, SIGCHLD | CLONE_PARENT, 0, 0, 0, 0);
+		if (pid)
+			_exit(pid < 0);
+	}
+	sh->kid[1].pid = getpid();
+	kid_main(1);
+}
+
+TEST_F_TIMEOUT(anon, generations_1000, 90)
+{
+	const int nr = variant->on ? 1000 : 100;
+	struct kid *k = &sh->kid[1];
+	char *p = map(8, NR);
+	long before[2];
+	int status;
+	pid_t pid;
+
+	fill(p, NR, TAG);
+	before[0] = slab_objects("anon_vma");
+	before[1] = slab_objects("anon_vma_chain");
+	if (before[0] < 0 || before[1] < 0)
+		SKIP(return, "no slab of its own, boot with slab_nomerge");
+	pid = fork();
+	if (!pid)
+		descend(p, nr);
+	ASSERT_GT(pid, 0);
+	for (int i = 0; i < nr; i++) {
+		ASSERT_GT(waitpid(-1, &status, 0), 0);
+		ASSERT_EQ(status, 0);
+	}
+	while (!__atomic_load_n(&k->pid, __ATOMIC_ACQUIRE))
+		usleep(1000);
+	sh->nr_kids = 1;
+	ASSERT_TRUE(in(k, check, p, NR, TAG));
+	/* It has some of its own, as any child. */
+	ASSERT_TRUE(few_more(before, 100, "many generations later"));
+	ASSERT_TRUE(reclaim_all(p, NR));
+	ASSERT_TRUE(in(k, check, p, NR, TAG));
+	ASSERT_TRUE(check(p, NR, TAG));
+}
+
+TEST_F_TIMEOUT(anon, children_many, 90)
+{
+	const int nr = variant->on ? 200 : 100;
+	char *p = map(8, NR);
+	long before[2];
+	int status;
+
+	fill(p, NR, TAG);
+	before[0] = slab_objects("anon_vma");
+	before[1] = slab_objects("anon_vma_chain");
+	if (before[0] < 0 || before[1] < 0)
+		SKIP(return, "no slab of its own, boot with slab_nomerge");
+	for (int i = 0; i < nr; i++) {
+		pid_t pid = fork();
+
+		if (!pid) {
+			fill(p, 2, TAG2);
+			_exit(!check(p + len(2), 2, TAG + 2));
+		}
+		ASSERT_GT(pid, 0);
+		/* Before the child is gone, and after */
+		fill(p + len(i % 2), 1, TAG + i % 2);
+		ASSERT_EQ(waitpid(pid, &status, 0), pid);
+		ASSERT_EQ(status, 0);
+		fill(p + len(2), 1, TAG + 2);
+	}
+	ASSERT_TRUE(few_more(before, 100, "many children later"));
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+}
+
 TEST_F(lazy, fork_tree)
 {
 	char *p = map(8, NR);
@@ -2527,6 +2728,44 @@ TEST_F(lazy, swapoff_stale)
 	ASSERT_TRUE(in(k, check, p, NR, TAG));
 }
 
+/*
+ * Read ahead: most pages come into the swap cache for nobody in particular. And
+ * swapoff meets them there, mapped by one process and not by the other.
+ */
+TEST_F(lazy, swap_disk)
+{
+	char *p = map(8, 2 * NR);
+	struct kid *k;
+
+	if (!disk_swap())
+		SKIP(return, "no loop device to swap to");
+	fill(p, 2 * NR, TAG);
+	ASSERT_TRUE(swap_out_and_check(p, 2 * NR, TAG));
+	ASSERT_TRUE(swap_out(p, 2 * NR, 0));
+	/* None is in the swap cache any more */
+	ASSERT_EQ(madvise(p, len(2 * NR), MADV_WILLNEED), 0);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, check, p, 4, TAG));
+	ASSERT_TRUE(in(k, fill, p + len(4), 4, TAG2));
+	fill(p + len(6), 4, TAG3);
+	ASSERT_TRUE(reclaim_all(p, 2 * NR));
+	ASSERT_TRUE(in(k, check, p + len(NR), NR / 2, TAG + NR));
+	ASSERT_TRUE(check(p + len(NR), 2, TAG + NR));
+	ASSERT_TRUE(disk_swapoff());
+	ASSERT_EQ(count_not(getpid(), p, 2 * NR, PM_SWAP, 0, "is not back"), 0);
+	ASSERT_TRUE(reclaim_all(p, 2 * NR));
+	ASSERT_TRUE(in(k, check, p, 4, TAG));
+	ASSERT_TRUE(in(k, check, p + len(4), 4, TAG2));
+	ASSERT_TRUE(check(p, 6, TAG));
+	ASSERT_TRUE(check(p + len(6), 4, TAG3));
+	ASSERT_TRUE(check(p + len(10), 2 * NR - 10, TAG + 10));
+	ASSERT_TRUE(in(k, check, p + len(8), 2 * NR - 8, TAG + 8));
+	quit(k);
+	ASSERT_TRUE(swap_out(p, 2 * NR, 0));
+	ASSERT_TRUE(check(p + len(10), 2 * NR - 10, TAG + 10));
+}
+
 /* Migration */
 
 TEST_F(lazy, migrate)
@@ -2637,6 +2876,55 @@ TEST_F(lazy, compact)
 	ASSERT_TRUE(reclaim_all(p, 4 * NR));
 	ASSERT_TRUE(in(k, check, p, NR, TAG2));
 	ASSERT_TRUE(check(p, 4 * NR, TAG));
+}
+
+/*
+ * Another thread is forever changing the VMA, so its lock is often not to be had.
+ * That may take its time, but must not mean that a page is not mapped.
+ */
+struct writer {
+	pthread_t thread;
+	char *p;
+	size_t n;
+	bool stop;
+};
+
+static void *write_lock(void *arg)
+{
+	struct writer *w = arg;
+
+	for (int i = 0; !__atomic_load_n(&w->stop, __ATOMIC_RELAXED); i++)
+		do_protect(w->p, w->n, PROT_READ | (i & 1 ? PROT_WRITE : 0));
+	do_protect(w->p, w->n, PROT_READ | PROT_WRITE);
+	return NULL;
+}
+
+static bool start_writer(struct writer *w, char *p, size_t n)
+{
+	*w = (struct writer){ .p = p, .n = n };
+	return !pthread_create(&w->thread, NULL, write_lock, w);
+}
+
+static bool stop_writer(struct writer *w)
+{
+	__atomic_store_n(&w->stop, true, __ATOMIC_RELAXED);
+	return !pthread_join(w->thread, NULL);
+}
+
+TEST_F_TIMEOUT(lazy, contended, 60)
+{
+	char *p = map(8, NR);
+	struct writer w;
+
+	fill(p, NR, TAG);
+	ASSERT_TRUE(start_writer(&w, p, NR));
+	if (have_node1())
+		EXPECT_TRUE(move_to_node(p, NR, 1));
+	EXPECT_TRUE(reclaim_all(p, NR));
+	EXPECT_TRUE(check(p, NR, TAG));
+	ASSERT_TRUE(stop_writer(&w));
+	ASSERT_TRUE(count_vmas(p, NR, 1));
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
 }
 
 /* KSM */
@@ -3102,6 +3390,89 @@ TEST_F(lazy, page_idle)
 	ASSERT_EQ(bits >> pfn % 64 & 1, 0);
 	close(fd);
 	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+}
+
+/* DAMON looks for what is old, and has it reclaimed, by physical address. */
+static bool __printf(1, 2) damon_put(const char *fmt, ...)
+{
+	char path[256], *val;
+	va_list ap;
+	int n;
+
+	n = snprintf(path, sizeof(path), "/sys/kernel/mm/damon/admin/kdamonds/");
+	va_start(ap, fmt);
+	vsnprintf(path + n, sizeof(path) - n, fmt, ap);
+	va_end(ap);
+	val = strchr(path, '=');
+	*val++ = '\0';
+	return put(path, val);
+}
+
+static int compare_pfns(const void *a, const void *b)
+{
+	const unsigned long x = *(unsigned long *)a, y = *(unsigned long *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+#define DAMON_CONTEXT "0/contexts/0/"
+
+static bool damon_start(unsigned long *pfn, size_t n)
+{
+	static const char * const max[] = { "sz", "nr_accesses", "age" };
+	bool ok;
+
+	ok = damon_put("nr_kdamonds=1") && damon_put("0/contexts/nr_contexts=1") &&
+	     damon_put(DAMON_CONTEXT "operations=paddr") &&
+	     damon_put(DAMON_CONTEXT "monitoring_attrs/intervals/sample_us=2000") &&
+	     damon_put(DAMON_CONTEXT "monitoring_attrs/intervals/aggr_us=20000") &&
+	     damon_put(DAMON_CONTEXT "targets/nr_targets=1") &&
+	     damon_put(DAMON_CONTEXT "targets/0/regions/nr_regions=%zu", n) &&
+	     damon_put(DAMON_CONTEXT "schemes/nr_schemes=1") &&
+	     damon_put(DAMON_CONTEXT "schemes/0/action=pageout");
+	for (size_t i = 0; i < ARRAY_SIZE(max); i++)
+		ok &= damon_put(DAMON_CONTEXT "schemes/0/access_pattern/%s/max=%u",
+				max[i], UINT_MAX);
+	qsort(pfn, n, sizeof(*pfn), compare_pfns);
+	for (size_t i = 0; i < n; i++)
+		ok &= damon_put(DAMON_CONTEXT "targets/0/regions/%zu/start=%lu",
+				i, pfn[i] * psize()) &&
+		      damon_put(DAMON_CONTEXT "targets/0/regions/%zu/end=%lu",
+				i, (pfn[i] + 1) * psize());
+	return ok && damon_put("0/state=on");
+}
+
+TEST_F(lazy, damon)
+{
+	char *p = map(8, NR), *q = map(100, NR);
+	unsigned long pfn[2 * NR];
+	struct kid *k;
+
+	if (access("/sys/kernel/mm/damon/admin", F_OK))
+		SKIP(return, "no DAMON");
+	fill(q, NR, TAG2);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, check, q, NR, TAG2));
+	fill(p, NR, TAG);
+	for (size_t i = 0; i < NR; i++) {
+		pfn[i] = pfn_of(p + len(i));
+		pfn[NR + i] = pfn_of(q + len(i));
+	}
+	drain_batches();
+	ASSERT_TRUE(damon_start(pfn, 2 * NR));
+	for (int i = 0; i < 100; i++) {
+		if (!most_present(p, NR, NULL) && !most_present(q, NR, NULL))
+			break;
+		usleep(50000);
+	}
+	EXPECT_EQ(most_present(p, NR, "stays"), 0);
+	EXPECT_EQ(most_present(q, NR, "stays"), 0);
+	damon_put("0/state=off");
+	damon_put("nr_kdamonds=0");
+	ASSERT_TRUE(check(p, NR, TAG));
+	ASSERT_TRUE(check(q, NR, TAG2));
+	ASSERT_TRUE(in(k, check, q, NR, TAG2));
 }
 
 /* Userfaultfd */
@@ -3595,6 +3966,72 @@ TEST_F(lazy, hwpoison_forked)
 	unpoison_memory(pfn);
 }
 
+/*
+ * Not mapped any more, but in the swap cache: what the page says may be about a
+ * process that has another one there by now. Nobody is to be told.
+ */
+TEST_F(lazy, hwpoison_swapped)
+{
+	char *p = map(8, NR), buf[32];
+	unsigned long pfn;
+
+	if (!disk_swap())
+		SKIP(return, "no loop device to swap to");
+	ASSERT_TRUE(catch_sigbus(NULL, 0, 0));
+	fill(p, NR, TAG);
+	pfn = pfn_of(p + len(3));
+	ASSERT_TRUE(swap_out(p, NR, 0));
+	ASSERT_TRUE(is_swap_cached(p, NR, 0));
+	ASSERT_TRUE(move(p, NR, at(100)));
+	map(8, NR);
+	fill(p, NR, TAG2);
+	snprintf(buf, sizeof(buf), "%lu", pfn);
+	if (!put("/sys/kernel/debug/hwpoison/corrupt-pfn", buf))
+		SKIP(return, "no hwpoison-inject");
+	EXPECT_EQ(sh->bus[0].nr, 0);
+	EXPECT_TRUE(check(p, NR, TAG2));
+	/* It is read from swap again. */
+	EXPECT_TRUE(check(at(100), NR, TAG));
+	EXPECT_NE(pfn_of(at(103)), pfn);
+	EXPECT_EQ(sh->bus[0].nr, 0);
+	EXPECT_TRUE(swap_out_and_check(p, NR, TAG2));
+	munmap(at(100), len(NR));
+	unpoison_memory(pfn);
+}
+
+/* Poison does not wait for a better time. */
+TEST_F_TIMEOUT(lazy, hwpoison_contended, 60)
+{
+	char *p = map(8, NR);
+	unsigned long pfn[4];
+	struct writer w;
+
+	ASSERT_TRUE(catch_sigbus(NULL, 0, 0));
+	fill(p, NR, TAG);
+	for (size_t i = 0; i < ARRAY_SIZE(pfn); i++)
+		pfn[i] = pfn_of(p + len(i));
+	ASSERT_TRUE(start_writer(&w, p, NR));
+	for (size_t i = 0; i < ARRAY_SIZE(pfn); i++) {
+		int err;
+
+		sh->bus[0].nr = 0;
+		err = madvise(p + len(i), psize(), MADV_HWPOISON) ? errno : 0;
+		if (err && err != EBUSY) {
+			stop_writer(&w);
+			SKIP(return, "MADV_HWPOISON: %s", strerror(err));
+		}
+		/* Busy: given up too early. */
+		EXPECT_EQ(err, 0);
+		EXPECT_TRUE(told(0, p + len(i)));
+		EXPECT_TRUE(poisoned(p + len(i), 1, 0));
+	}
+	ASSERT_TRUE(stop_writer(&w));
+	ASSERT_TRUE(swap_out_and_check(p + len(4), NR - 4, TAG + 4));
+	munmap(p, len(NR));
+	for (size_t i = 0; i < ARRAY_SIZE(pfn); i++)
+		unpoison_memory(pfn[i]);
+}
+
 TEST_F(lazy, soft_offline)
 {
 	char *p = map(8, NR);
@@ -3768,6 +4205,43 @@ TEST_F(anon, device_private_unfaulted)
 	close(fd);
 }
 
+/* A child's, of pages that it shares and of pages that it has written */
+static bool do_device(char *p, size_t n, unsigned int page)
+{
+	int fd = open("/dev/hmm_dmirror0", O_RDWR | O_CLOEXEC);
+	bool ok = dmirror(fd, HMM_DMIRROR_MIGRATE_TO_DEV, p, n, at(page));
+
+	close(fd);
+	return ok;
+}
+
+TEST_F(anon, device_private_child)
+{
+	char *p = map(8, NR);
+	struct kid *k, *c;
+
+	if (access("/dev/hmm_dmirror0", F_OK))
+		SKIP(return, "no test_hmm");
+	map(100, NR);
+	fill(at(100), NR, TAG2);
+	fill(p, NR, TAG);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, fill, p, NR / 2, TAG3));
+	ASSERT_TRUE(in(k, do_device, p, NR / 2, 100));
+	ASSERT_TRUE(in(k, do_move, p, NR / 4, 200));
+	c = fork_kid(k);
+	ASSERT_NE(c, NULL);
+	ASSERT_TRUE(in(c, check, at(200), NR / 4, TAG3));
+	ASSERT_TRUE(in(k, check, p + len(NR / 4), NR / 4, TAG3 + NR / 4));
+	quit(k);
+	ASSERT_TRUE(in(c, check, p + len(NR / 4), NR / 4, TAG3 + NR / 4));
+	ASSERT_TRUE(in(c, do_reclaim_all, p, NR, 0));
+	ASSERT_TRUE(in(c, do_reclaim_all, at(200), NR / 4, 0));
+	ASSERT_TRUE(in(c, check, at(200), NR / 4, TAG3));
+	ASSERT_TRUE(check(p, NR, TAG));
+}
+
 TEST_F(anon, device_exclusive)
 {
 	char *p = map(8, NR), *buf = map(100, NR);
@@ -3887,11 +4361,6 @@ static bool check_unshared(char *p, size_t n, unsigned int unused)
 	return check_many(p, n, 0);
 }
 
-static bool do_reclaim_all(char *p, size_t n, unsigned int unused)
-{
-	return reclaim_all(p, n);
-}
-
 TEST_F_TIMEOUT(lazy, unshared_child_exits, 60)
 {
 	long anon_vmas = slab_objects("anon_vma");
@@ -3965,31 +4434,370 @@ TEST_F_TIMEOUT(lazy, unshared_not_yet, 60)
 	ASSERT_TRUE(check_many(NULL, 0, 0));
 }
 
-/*
- * What was merged and swapped out has one swap entry in several places, which no
- * anon_vma tells. What is read from it first can be lazy again, and must not be
- * mapped in the other places as well.
- */
-TEST_F_TIMEOUT(lazy, unshared_ksm, 60)
+/* What cannot go back stays as it is, and is found: moved, merged, big or large. */
+TEST_F_TIMEOUT(anon, unshared_mixed, 60)
 {
-	char *p = map(8, NR);
-	struct kid *k;
+	long anon_vmas = slab_objects("anon_vma");
+	long chains = slab_objects("anon_vma_chain");
+	size_t big = MB(3) / psize();
+	char *moved = at(1024), *grown = at(2048), *ksm = at(6000), *mixed = at(1504);
+	struct kid *k, *c;
 
+	if (anon_vmas < 0 || chains < 0)
+		SKIP(return, "no slab of its own, boot with slab_nomerge");
 	if (!ksm_setup())
 		SKIP(return, "no KSM");
+	map_many();
+	map(1000, NR);
+	fill(at(1000), NR, TAG2);
+	map(2048, big);
+	fill(grown, NR, TAG2);
+	map(6000, NR);
+	fill_same(ksm, NR, TAG2);
+	ASSERT_TRUE(do_advise(ksm, NR, MADV_MERGEABLE));
+	ASSERT_TRUE(ksm_merge(ksm, NR, 0));
+	map(1504, 2 * NR);
+	fill(mixed, NR, TAG2);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, check, mixed, NR, TAG2));
+	/* This one keeps the offsets of where it came from. */
+	ASSERT_TRUE(move(at(1000), NR, moved));
+	if (mthp_setup())
+		fill_large(mixed + len(NR), NR, TAG2 + NR);
+	else
+		fill(mixed + len(NR), NR, TAG2 + NR);
+	ASSERT_EQ(munmap(grown + len(NR), len(big - NR)), 0);
+	quit(k);
+	if (variant->on) {
+		EXPECT_TRUE(wait_for_few(anon_vmas, chains));
+		usleep(300000);
+	}
+	for (int i = 0; i < 2; i++) {
+		fill(at(8), 2, TAG);
+		ASSERT_TRUE(check_unshared(NULL, 0, 0));
+		ASSERT_TRUE(swap_out_and_check(moved, NR, TAG2));
+		ASSERT_TRUE(swap_out_and_check(grown, NR, TAG2));
+		ASSERT_TRUE(swap_out_and_check(mixed, 2 * NR, TAG2));
+		ASSERT_TRUE(reclaim_all(ksm, NR));
+		ASSERT_TRUE(check_same(ksm, NR, TAG2));
+		/* Elsewhere, and back to where it was when it was lazy first */
+		ASSERT_TRUE(move(at(11), 2, at(5500)));
+		ASSERT_TRUE(move(mixed, 2 * NR, at(5600)));
+		ASSERT_TRUE(move(moved, NR, at(1000)));
+		ASSERT_TRUE(swap_out_and_check(at(5500), 2, TAG + 3));
+		ASSERT_TRUE(swap_out_and_check(at(5600), 2 * NR, TAG2));
+		ASSERT_TRUE(swap_out_and_check(at(1000), NR, TAG2));
+		ASSERT_TRUE(move(at(5500), 2, at(11)));
+		ASSERT_TRUE(move(at(5600), 2 * NR, mixed));
+		ASSERT_TRUE(move(at(1000), NR, moved));
+		c = fork_kid(NULL);
+		ASSERT_NE(c, NULL);
+		ASSERT_TRUE(reclaim_all(at(8), 1500 + 2 * NR));
+		ASSERT_TRUE(in(c, check_many, NULL, 0, 0));
+		ASSERT_TRUE(in(c, check, mixed, 2 * NR, TAG2));
+		ASSERT_TRUE(in(c, check, moved, NR, TAG2));
+		quit(c);
+	}
+}
+
+/* While others fork, fault, write lock, move and reclaim what goes back */
+TEST_F_TIMEOUT(anon, unshared_busy, 60)
+{
+	char *p = map(8, NR), *q = map(100, NR), *r = map(200, NR);
+	struct writer w;
+	struct kid *k;
+
+	fill(p, NR, TAG);
+	fill(q, NR, TAG2);
+	fill(r, NR, TAG3);
+	ASSERT_TRUE(start_writer(&w, p, NR));
+	for (int i = 0; i < 1 + variant->on; i++) {
+		k = fork_kid(NULL);
+		ASSERT_NE(k, NULL);
+		ASSERT_TRUE(in(k, check, p, NR, TAG));
+		ASSERT_TRUE(in(k, fill, q, NR / 2, TAG3));
+		quit(k);
+		/* The work comes some time in here. */
+		for (int j = 0; j < 6; j++) {
+			fill(q, NR / 2, TAG2);
+			EXPECT_TRUE(swap_out_and_check(q, NR, TAG2));
+			EXPECT_TRUE(move(r, NR, at(j % 2 ? 200 : 300)));
+			r = at(j % 2 ? 200 : 300);
+			fill(r, 2, TAG3);
+			EXPECT_TRUE(check(p, NR, TAG));
+			if (have_node1())
+				EXPECT_TRUE(move_to_node(q, NR, j & 1));
+			usleep(200000);
+		}
+		EXPECT_TRUE(reclaim_all(p, NR));
+		EXPECT_TRUE(swap_out_and_check(r, NR, TAG3));
+	}
+	ASSERT_TRUE(stop_writer(&w));
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+	ASSERT_TRUE(swap_out_and_check(q, NR, TAG2));
+	ASSERT_TRUE(swap_out_and_check(r, NR, TAG3));
+}
+
+/*
+ * What is in the swap cache meanwhile: single pages get a new mapping when they
+ * are swapped in, so they are in nobody's way.
+ */
+TEST_F_TIMEOUT(lazy, unshared_swap_cache, 60)
+{
+	long anon_vmas = slab_objects("anon_vma");
+	long chains = slab_objects("anon_vma_chain");
+	char *p = at(8), *q = at(1024);
+	int fd, fds[NR_VMAS];
+	struct kid *k;
+
+	if (anon_vmas < 0 || chains < 0)
+		SKIP(return, "no slab of its own, boot with slab_nomerge");
+	if (!disk_swap())
+		SKIP(return, "no loop device to swap to");
+	/* These are swapped out before they are shared, those while they are. */
+	map_many();
+	for (size_t i = 0; i < NR_VMAS; i++) {
+		fds[i] = hold_pages(p + len(3 * i), 2);
+		ASSERT_GE(fds[i], 0);
+		ASSERT_TRUE(swap_out(p + len(3 * i), 2, 0));
+	}
+	map(1024, NR);
+	fill(q, NR, TAG2);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, check, q, NR, TAG2));
+	fd = hold_pages(q, NR);
+	ASSERT_GE(fd, 0);
+	ASSERT_TRUE(reclaim_all(q, NR));
+	quit(k);
+	if (variant->on)
+		EXPECT_TRUE(wait_for_few(anon_vmas, chains));
+	for (size_t i = 0; i < NR_VMAS; i++)
+		ASSERT_TRUE(is_swap_cached(p + len(3 * i), 2, 0));
+	ASSERT_TRUE(is_swap_cached(q, NR, 0));
+	ASSERT_TRUE(check(q, NR / 2, TAG2));
+	fill(q + len(NR / 2), NR / 2, TAG2 + NR / 2);
+	ASSERT_TRUE(swap_out(q, NR, 0));
+	close(fd);
+	ASSERT_TRUE(swap_out_and_check(q, NR, TAG2));
+	/* Those that were held, and those that were not */
+	ASSERT_TRUE(check_many(NULL, 0, 0));
+	for (size_t i = 0; i < NR_VMAS; i += 2)
+		close(fds[i]);
+	ASSERT_TRUE(check_unshared(NULL, 0, 0));
+	ASSERT_TRUE(reclaim_all(p, 3 * NR_VMAS));
+	ASSERT_TRUE(check_many(NULL, 0, 0));
+}
+
+/*
+ * Large ones keep the mapping that they have, and are to be found by it. Each is
+ * faulted in, or pulled to pieces, in another way.
+ */
+TEST_F_TIMEOUT(anon, unshared_swap_cache_large, 60)
+{
+	const size_t nr = 16, step = 2 * NR;
+	long anon_vmas = slab_objects("anon_vma");
+	long chains = slab_objects("anon_vma_chain");
+	struct kid *k, *c;
+
+	if (anon_vmas < 0 || chains < 0)
+		SKIP(return, "no slab of its own, boot with slab_nomerge");
+	if (!mthp_setup())
+		SKIP(return, "no 64 kB folios");
+	if (!disk_swap())
+		SKIP(return, "no loop device to swap to");
+	/* They tell when VMAs go back; as they lie lower they are the first. */
+	map_many();
+	for (size_t i = 0; i < nr; i++) {
+		char *p = map(1024 + i * step, NR);
+
+		if (!fill_large(p, NR, TAG + i * step))
+			SKIP(return, "no large folio to be had");
+		/* One half is swapped out before it is shared, one after. */
+		if (i % 2)
+			ASSERT_TRUE(swap_out(p, NR, 0));
+	}
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	for (size_t i = 0; i < nr; i += 2)
+		ASSERT_TRUE(in(k, check, at(1024 + i * step), NR, TAG + i * step));
+	quit(k);
+	/* There is a second for that. */
+	for (size_t i = 0; i < nr; i += 2)
+		ASSERT_TRUE(swap_out(at(1024 + i * step), NR, 0));
+	if (variant->on) {
+		EXPECT_TRUE(wait_for_few(anon_vmas, chains));
+		usleep(300000);
+	}
+	for (size_t i = 0; i < nr; i++) {
+		char *p = at(1024 + i * step);
+
+		ASSERT_TRUE(is_swap_cached(p, NR, 0));
+		switch (i / 2 % 4) {
+		case 0:
+			/* As a whole */
+			break;
+		case 1:
+			/* One half, split off */
+			ASSERT_EQ(mprotect(p, len(NR / 2), PROT_READ), 0);
+			ASSERT_TRUE(check(p + len(NR / 2), NR / 2,
+					  TAG + i * step + NR / 2));
+			break;
+		case 2:
+			/* In two places */
+			ASSERT_TRUE(move(p + len(NR / 2), NR / 2,
+					 p + len(NR + NR / 4)));
+			ASSERT_TRUE(check(p, NR / 2, TAG + i * step));
+			ASSERT_TRUE(check(p + len(NR + NR / 4), NR / 2,
+					  TAG + i * step + NR / 2));
+			ASSERT_TRUE(swap_out(p + len(NR + NR / 4), NR / 2, 0));
+			ASSERT_TRUE(move(p + len(NR + NR / 4), NR / 2,
+					 p + len(NR / 2)));
+			break;
+		case 3:
+			/* Not all of it, and written to */
+			ASSERT_EQ(madvise(p + len(4), len(4), MADV_DONTNEED), 0);
+			fill(p + len(4), 4, TAG + i * step + 4);
+			break;
+		}
+		ASSERT_TRUE(check(p, NR, TAG + i * step));
+		/* Out again, in pieces and at once */
+		ASSERT_TRUE(swap_out_and_check(p + len(3), 7, TAG + i * step + 3));
+		ASSERT_TRUE(swap_out_and_check(p, NR, TAG + i * step));
+	}
+	c = fork_kid(NULL);
+	ASSERT_NE(c, NULL);
+	for (size_t i = 0; i < nr; i++) {
+		char *p = at(1024 + i * step);
+
+		ASSERT_TRUE(in(c, check, p, NR, TAG + i * step));
+		ASSERT_TRUE(reclaim_all(p, NR));
+		ASSERT_TRUE(check(p, NR, TAG + i * step));
+	}
+}
+
+/*
+ * Pages of KSM that others do not know of any more as they are swapped out when
+ * advice is taken back. Those that are in the swap cache are still KSM's.
+ */
+TEST_F_TIMEOUT(anon, unshared_swap_cache_ksm, 60)
+{
+	long anon_vmas = slab_objects("anon_vma");
+	long chains = slab_objects("anon_vma_chain");
+	char *p = at(1024);
+	struct kid *k;
+	int fd;
+
+	if (anon_vmas < 0 || chains < 0)
+		SKIP(return, "no slab of its own, boot with slab_nomerge");
+	if (!ksm_setup())
+		SKIP(return, "no KSM");
+	if (!disk_swap())
+		SKIP(return, "no loop device to swap to");
+	map_many();
+	map(1024, NR);
 	fill_same(p, NR, TAG);
 	ASSERT_EQ(madvise(p, len(NR), MADV_MERGEABLE), 0);
 	ASSERT_TRUE(ksm_merge(p, NR, 0));
+	fd = hold_pages(p, NR);
+	ASSERT_GE(fd, 0);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, check_same, p, NR, TAG));
 	ASSERT_TRUE(reclaim_all(p, NR));
 	ASSERT_EQ(madvise(p, len(NR), MADV_UNMERGEABLE), 0);
+	quit(k);
+	if (variant->on) {
+		EXPECT_TRUE(wait_for_few(anon_vmas, chains));
+		usleep(300000);
+	}
+	ASSERT_TRUE(is_swap_cached(p, NR, 0));
+	ASSERT_TRUE(check_same(p, NR / 2, TAG));
+	ASSERT_TRUE(reclaim_all(p, NR));
+	close(fd);
+	ASSERT_TRUE(check_same(p, NR, TAG));
+	ASSERT_TRUE(reclaim_all(p, NR));
+	fill(p, NR, TAG2);
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG2));
+}
+
+/*
+ * All pages that KSM has merged have one swap entry, which does not say any more
+ * that it was KSM's. Who swaps it in has a page of its own, and the others are to
+ * have copies, even if it goes back before they come: in the same process, and in
+ * another one that it is not related to by memory.
+ */
+TEST_F_TIMEOUT(anon, unshared_ksm_swapped, 60)
+{
+	long anon_vmas = slab_objects("anon_vma");
+	long chains = slab_objects("anon_vma_chain");
+	struct kid *other = fork_kid(NULL), *k;
+	char *p = at(1024);
+
+	if (anon_vmas < 0 || chains < 0)
+		SKIP(return, "no slab of its own, boot with slab_nomerge");
+	if (!ksm_setup())
+		SKIP(return, "no KSM");
+	ASSERT_TRUE(in(other, do_map, p, NR, 0));
+	ASSERT_TRUE(in(other, fill_same, p, NR, TAG));
+	ASSERT_TRUE(in(other, do_advise, p, NR, MADV_MERGEABLE));
+	map_many();
+	map(1024, NR);
+	fill_same(p, NR, TAG);
+	ASSERT_TRUE(do_advise(p, NR, MADV_MERGEABLE));
+	ASSERT_TRUE(ksm_merge(p, NR, 0));
+	ASSERT_TRUE(in(other, ksm_merge, p, NR, 0));
+	ASSERT_TRUE(reclaim_all(p, NR));
+	ASSERT_TRUE(do_advise(p, NR, MADV_UNMERGEABLE));
+	ASSERT_TRUE(in(other, do_advise, p, NR, MADV_UNMERGEABLE));
+	ASSERT_TRUE(check(p, 1, TAG));
 	k = fork_kid(NULL);
 	ASSERT_NE(k, NULL);
 	quit(k);
-	ASSERT_TRUE(check_same(p, 1, TAG));
-	sleep(3);
+	if (variant->on) {
+		EXPECT_TRUE(wait_for_few(anon_vmas, chains));
+		usleep(300000);
+	}
+	ASSERT_TRUE(check_same(p, NR / 2, TAG));
+	ASSERT_TRUE(in(other, check_same, p, NR, TAG));
+	ASSERT_TRUE(reclaim_all(p, NR));
 	ASSERT_TRUE(check_same(p, NR, TAG));
-	ASSERT_TRUE(swap_out(p, NR, 0));
-	ASSERT_TRUE(check_same(p, NR, TAG));
+	fill(p, NR, TAG2);
+	ASSERT_TRUE(in(other, check_same, p, NR, TAG));
+	ASSERT_TRUE(reclaim_all(p, NR));
+	ASSERT_TRUE(check(p, NR, TAG2));
+	quit(other);
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG2));
+}
+
+/* A process that only runs: its stack was moved, its data are a file's. */
+TEST_F_TIMEOUT(anon, count_exec, 60)
+{
+	const int nr = 10;
+	long anon_vmas = slab_objects("anon_vma");
+	int fd[2];
+	pid_t pid;
+	char c;
+
+	if (anon_vmas < 0)
+		SKIP(return, "no slab of its own, boot with slab_nomerge");
+	ASSERT_EQ(pipe(fd), 0);
+	for (int i = 0; i < nr; i++) {
+		pid = vfork();
+		ASSERT_GE(pid, 0);
+		if (!pid) {
+			dup2(fd[1], STDOUT_FILENO);
+			execl("/proc/self/exe", "anon_vma_lazy", "--exec-wait", NULL);
+			_exit(1);
+		}
+		ASSERT_EQ(read(fd[0], &c, 1), 1);
+		/* The test owns it, to be ended with the others. */
+		sh->kid[++sh->nr_kids].pid = pid;
+	}
+	anon_vmas = slab_objects("anon_vma") - anon_vmas;
+	note("%ld anon_vmas for %d processes", anon_vmas, nr);
+	EXPECT_EQ(anon_vmas < nr, variant->on);
 }
 
 /* Moving makes no VMA more, and no object. */
@@ -4116,6 +4924,53 @@ TEST_F_TIMEOUT(lazy, fail_mremap, 90)
 	note("%d allocations", n - 1);
 	ASSERT_LT(n, 100);
 	ASSERT_GT(n, 1);
+}
+
+/* In a child, where it is upgraded first; each try with another part */
+static bool do_failing_moves(char *p, size_t n, unsigned int tag)
+{
+	char *q;
+	int i;
+
+	for (i = 1; i <= 50; i++, p += 2 * len(n), tag += 2 * n) {
+		bool failed;
+
+		fill(p, n / 2, tag);
+		fail_nth(i);
+		q = mremap(p + len(n / 4), len(n / 2), len(n / 2),
+			   MREMAP_MAYMOVE | MREMAP_FIXED, at(4000 + i * n));
+		failed = did_fail();
+		if (q == MAP_FAILED)
+			q = p + len(n / 4);
+		if (!check(p, n / 4, tag) || !check(q, n / 2, tag + n / 4) ||
+		    !check(p + len(3 * n / 4), n / 4, tag + 3 * n / 4) ||
+		    !swap_out_and_check(p, n / 4, tag) ||
+		    !swap_out_and_check(q, n / 4, tag + n / 4))
+			return false;
+		if (!failed)
+			break;
+	}
+	note("%d allocations", i - 1);
+	return i > 1 && i <= 50;
+}
+
+TEST_F_TIMEOUT(lazy, fail_mremap_child, 90)
+{
+	struct kid *k;
+
+	if (!fail_setup())
+		SKIP(return, "no fault injection");
+	for (size_t i = 0; i < 50; i++) {
+		map(8 + 2 * i * NR, NR);
+		fill(at(8 + 2 * i * NR), NR, TAG + 2 * i * NR);
+	}
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, do_failing_moves, at(8), NR, TAG));
+	ASSERT_TRUE(reclaim_all(at(8), 100 * NR));
+	ASSERT_TRUE(in(k, do_reclaim_all, at(4000), 51 * NR, 0));
+	for (size_t i = 0; i < 50; i++)
+		ASSERT_TRUE(check(at(8 + 2 * i * NR), NR, TAG + 2 * i * NR));
 }
 
 /* Part way through a move over a page table border, and back again */
@@ -4267,6 +5122,183 @@ TEST_F_TIMEOUT(lazy, fail_fork, 120)
 	note("%d of %d allocations failed a fork", failures, n / 3);
 	ASSERT_LT(n, 2000);
 	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+}
+
+/*
+ * As if there was no memory left for anon_vmas. Lazy VMAs do without, what cannot
+ * is refused, and nothing is lost in either case.
+ */
+static bool starve(const char *cache, bool on)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/kernel/slab/%s/failslab", cache);
+	return put(path, on ? "1" : "0");
+}
+
+/* A write that the kernel can refuse */
+static bool touch(char *p, size_t n, unsigned int tag)
+{
+	int fd = memfd_create("touch", MFD_CLOEXEC);
+	bool ok = fd >= 0;
+
+	for (size_t i = 0; ok && i < n; i++) {
+		const unsigned long w[2] = { tag + i, ~(unsigned long)(tag + i) };
+
+		ok = pwrite(fd, w, sizeof(w), 0) == sizeof(w) &&
+		     pread(fd, p + len(i), 8, 0) == 8 &&
+		     pread(fd, p + len(i + 1) - 8, 8, 8) == 8;
+	}
+	close(fd);
+	return ok;
+}
+
+/* Often enough that a leak would show */
+static bool do_refused_forks(char *p, size_t n, unsigned int unused)
+{
+	for (int i = 0; i < 30; i++)
+		if (do_fork(NULL, 0, 9))
+			return false;
+	return true;
+}
+
+static bool do_collapse(char *p, size_t n, unsigned int unused)
+{
+	return !madvise(p, len(n), MADV_COLLAPSE);
+}
+
+static bool starved(struct __test_metadata *_metadata, const char *cache, bool on)
+{
+	size_t big = MB(2) / psize();
+	char *p = map(8, NR), *q = map(100, NR), *u = map_prot(116, NR, PROT_READ);
+	char *left = map_prot(84, NR, PROT_READ), *m = map(208, 2 * NR);
+	char *ksm = map(300, NR), *huge = map(4 * big, big / 2), *old = map(400, NR);
+	const bool chain = !strcmp(cache, "anon_vma_chain");
+	bool ok, thp = thp_setup();
+	struct kid *k, *c;
+
+	tweak(THP "hugepages-64kB/enabled", "never");
+
+	/* What was shared when it was swapped out, and is lazy again */
+	fill(old, NR, TAG3);
+	swap_out(old, NR, 0);
+	k = fork_kid(NULL);
+	if (!k)
+		return false;
+	quit(k);
+	if (on)
+		sleep(3);
+	do_advise(old, NR, MADV_DONTFORK);
+	fill(q, NR, TAG2);
+	k = fork_kid(NULL);
+	if (!k)
+		return false;
+	fill(p, NR / 2, TAG);
+	fill_same(ksm, NR, TAG);
+	do_advise(ksm, NR, MADV_MERGEABLE);
+	fill(huge, NR, TAG);
+	map(4 * big + big / 2, big / 2);
+	tweak(THP "hugepages-64kB/enabled", "always");
+
+	if (!starve(cache, true))
+		return false;
+	/* New memory, small or meant to be large */
+	EXPECT_EQ(touch(p + len(NR / 2), NR / 2, TAG + NR / 2), true);
+	EXPECT_EQ(touch(m, 2 * NR, TAG3), on);
+	EXPECT_FALSE(on && is_large(m));
+	/* One that has grown too large to be lazy, and one that is to be huge */
+	EXPECT_EQ(touch(huge + len(big / 2), NR, TAG2), true);
+	if (thp && on)
+		EXPECT_FALSE(do_collapse(huge, big, 0));
+	/* Swap entries that might be shared */
+	EXPECT_EQ(touch(old, 2, TAG3), !on);
+	/* KSM, in the background */
+	put("/sys/kernel/mm/ksm/run", "1");
+	usleep(300000);
+	put("/sys/kernel/mm/ksm/run", "0");
+	if (on)
+		EXPECT_LE(ksm_get_self_merging_pages(), 0);
+	/* A child of each kind */
+	EXPECT_TRUE(in(k, touch, q, NR / 2, TAG3));
+	EXPECT_TRUE(do_refused_forks(NULL, 0, 0));
+	EXPECT_TRUE(in(k, do_refused_forks, NULL, 0, 0));
+	EXPECT_EQ(in(k, do_protect, q + len(4), 4, PROT_READ), !chain);
+	in(k, do_protect, q + len(4), 4, PROT_READ | PROT_WRITE);
+	/* What moves and was forked needs one of its own. */
+	ok = in(k, do_move, q + len(4), 4, 2000);
+	EXPECT_EQ(ok, !chain && !on);
+	if (ok)
+		in(k, do_move, at(2000), 4, 104);
+	/* Split and merge, on either side */
+	do_protect(p + len(4), 4, PROT_READ);
+	do_protect(p + len(4), 4, PROT_READ | PROT_WRITE);
+	do_protect(q, NR, PROT_READ);
+	do_protect(q, NR, PROT_READ | PROT_WRITE);
+	do_protect(u, NR, PROT_READ | PROT_WRITE);
+	do_protect(left, NR, PROT_READ | PROT_WRITE);
+	move(p + len(2), 2, at(2000));
+	starve(cache, false);
+
+	EXPECT_TRUE(count_vmas(at(2000), 2, 1) || !on);
+	if (on)
+		EXPECT_TRUE(move(at(2000), 2, p + len(2)));
+	EXPECT_TRUE(reclaim_all(left, 3 * NR));
+	EXPECT_TRUE(check(q, NR, TAG2));
+	EXPECT_TRUE(in(k, check, q, NR / 2, TAG3));
+	EXPECT_TRUE(in(k, check, q + len(NR / 2), NR / 2, TAG2 + NR / 2));
+	if (on) {
+		EXPECT_TRUE(swap_out_and_check(p, NR, TAG));
+		EXPECT_TRUE(swap_out_and_check(m, 2 * NR, TAG3));
+	}
+	EXPECT_TRUE(swap_out_and_check(old, NR, TAG3));
+	EXPECT_TRUE(swap_out_and_check(huge, NR, TAG));
+	EXPECT_TRUE(swap_out_and_check(huge + len(big / 2), NR, TAG2));
+	EXPECT_TRUE(check_same(ksm, NR, TAG));
+	/* Now everything can be had. */
+	EXPECT_TRUE(ksm_merge(ksm, NR, 0));
+	EXPECT_TRUE(in(k, do_protect, q + len(4), 4, PROT_READ));
+	c = fork_kid(k);
+	if (!c)
+		return false;
+	EXPECT_TRUE(reclaim_all(at(8), 2 * big));
+	EXPECT_TRUE(in(c, check, q, NR / 2, TAG3));
+	EXPECT_TRUE(check(q, NR, TAG2));
+	EXPECT_TRUE(check_same(ksm, NR, TAG));
+	quit(k);
+	quit(c);
+	return !munmap(arena, ARENA_SIZE);
+}
+
+TEST_F_TIMEOUT(anon, no_anon_vmas, 60)
+{
+	static const char * const cache[] = { "anon_vma", "anon_vma_chain" };
+	static const char failslab[] = "/sys/kernel/debug/failslab/";
+	static const char * const setting[][2] = {
+		{ "cache-filter", "Y" }, { "ignore-gfp-wait", "N" }, { "verbose", "0" },
+		{ "times", "-1" }, { "probability", "100" },
+	};
+	long before[2];
+	char path[128];
+
+	if (!ksm_setup())
+		SKIP(return, "no KSM");
+	for (size_t i = 0; i < ARRAY_SIZE(setting); i++) {
+		snprintf(path, sizeof(path), "%s%s", failslab, setting[i][0]);
+		if (!tweak(path, setting[i][1]))
+			SKIP(return, "no %s", path);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(cache); i++) {
+		snprintf(path, sizeof(path), "/sys/kernel/slab/%s/failslab", cache[i]);
+		if (!tweak(path, "0"))
+			SKIP(return, "no %s, boot with slab_nomerge", path);
+	}
+	before[0] = slab_objects("anon_vma");
+	before[1] = slab_objects("anon_vma_chain");
+	for (size_t i = 0; i < ARRAY_SIZE(cache); i++) {
+		note("without %s", cache[i]);
+		ASSERT_TRUE(starved(_metadata, cache[i], variant->on));
+	}
+	ASSERT_TRUE(few_more(before, 25, "when all is gone"));
 }
 
 /* The system's own mappings */
@@ -4718,5 +5750,10 @@ int main(int argc, char **argv)
 {
 	if (argc > 1 && !strcmp(argv[1], "--exec-child"))
 		return exec_child(argc, argv);
+	if (argc > 1 && !strcmp(argv[1], "--exec-wait")) {
+		putchar('.');
+		fflush(stdout);
+		pause();
+	}
 	return test_harness_run(argc, argv);
 }
