@@ -152,7 +152,7 @@ awk -F '\t' -v OFS='\t' '
 	}' "$tmp/all.0" "$tmp/all.1" >"$tmp/demo.tsv"
 mv "$tmp/demo.tsv" "$results/demo.tsv"
 
-release=$(awk '$1 == "kernel" { print $2 }' "$tmp/boot.1")
+release=$(awk '$1 == "kernel" { print $2; exit }' "$tmp/boot.1")
 awk -v release="$release" -f "$lab/workloads/demo-table.awk" "$results/demo.tsv"
 awk -v release="$release" -f "$lab/workloads/demo-svg.awk" "$results/demo.tsv" >"$tmp/demo.svg"
 mv "$tmp/demo.svg" "$results/demo.svg"

@@ -1,5 +1,5 @@
 # demo-bars.awk: what demo.tsv must show. Prints every bar, exits 1 if one is
-# missed.
+# missed, as it is where nothing was counted.
 
 BEGIN { FS = "\t" }
 
@@ -16,7 +16,7 @@ function verdict(good, text)
 
 function at_most(workload, cache, limit,	share)
 {
-	share = 100 * on[workload, cache] / off[workload, cache]
+	share = off[workload, cache] ? 100 * on[workload, cache] / off[workload, cache] : 100
 	verdict(share <= limit,
 		sprintf("%s: %s in use is %.1f %% of =0, at most %.1f %%",
 			workload, cache, share, limit))
@@ -24,7 +24,7 @@ function at_most(workload, cache, limit,	share)
 
 function not_above(workload, cache)
 {
-	verdict(on[workload, cache] <= off[workload, cache],
+	verdict(off[workload, cache] && on[workload, cache] <= off[workload, cache],
 		sprintf("%s: %d %s, =0 has %d", workload, on[workload, cache],
 			cache, off[workload, cache]))
 }

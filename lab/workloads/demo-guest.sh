@@ -13,12 +13,12 @@ boot)
 	[ -z "$failed" ] || { echo "failed units: $failed" >&2; exit 1; }
 	# This shell has forked; it is no part of the system that is measured.
 	printf 'label\tboot\n'
-	exec anon_vma_stat save /dev/stdout
+	exec anon_vma_stat save /proc/self/fd/1
 	;;
 apps)
 	# shellcheck disable=SC2016 # the shell that apps starts expands it
-	apps --mremap --snapshot 'echo label gaps-$APPS_PHASE; anon_vma_stat save /dev/stdout'
+	apps --mremap --snapshot 'echo label gaps-$APPS_PHASE; anon_vma_stat save /proc/self/fd/1'
 	# shellcheck disable=SC2016
-	apps --mremap --adjacent --snapshot 'echo label adjacent-$APPS_PHASE; anon_vma_stat save /dev/stdout'
+	apps --mremap --adjacent --snapshot 'echo label adjacent-$APPS_PHASE; anon_vma_stat save /proc/self/fd/1'
 	;;
 esac
