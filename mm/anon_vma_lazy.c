@@ -563,7 +563,11 @@ static int mm_make_anon_lazy(struct mm_struct *mm)
 static void anon_vma_unshared_work_fn(struct work_struct *work);
 static DECLARE_DELAYED_WORK(anon_vma_unshared_work, anon_vma_unshared_work_fn);
 
-/* mm_structs with users, under the lock; nothing else keeps them. */
+/*
+ * mm_structs with users, under the lock; nothing else keeps them. Who takes one
+ * off to use it has a reference before that can be seen, see
+ * mm_exit_anon_vma_lazy().
+ */
 static LIST_HEAD(anon_vma_unshared_mms);
 static DEFINE_SPINLOCK(anon_vma_unshared_lock);
 
@@ -596,7 +600,7 @@ static void mm_queue_anon_unshared(struct mm_struct *mm)
  */
 void mm_exit_anon_vma_lazy(struct mm_struct *mm)
 {
-	if (list_empty(&mm->anon_vma_unshared))
+	if (list_empty_careful(&mm->anon_vma_unshared))
 		return;
 
 	spin_lock(&anon_vma_unshared_lock);
@@ -614,8 +618,9 @@ static void anon_vma_unshared_work_fn(struct work_struct *work)
 	list_splice_init(&anon_vma_unshared_mms, &mms);
 	while (!list_empty(&mms)) {
 		mm = list_first_entry(&mms, struct mm_struct, anon_vma_unshared);
-		list_del_init(&mm->anon_vma_unshared);
 		mmgrab(mm);
+		/* Pairs with mm_exit_anon_vma_lazy(), which takes no lock then. */
+		list_del_init_careful(&mm->anon_vma_unshared);
 		spin_unlock(&anon_vma_unshared_lock);
 
 		if (anon_vma_lazy_is_enabled() && mm_make_anon_lazy(mm))
