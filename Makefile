@@ -4,7 +4,7 @@
 ## make [demo]         boot one kernel with vm.anon_vma_lazy=0 and =1 on a real
 ##                     userland, print what it saves; build/results/
 ## make bench          what it costs, in instructions: without the series, option
-##                     off, switch 0 and 1 (ten minutes); build/results/
+##                     off, switch 0 and 1; build/results/
 ## make test           all checks; STEPS="lab vma" runs only these
 ## make test-long      the stress program, ten minutes on each of: lockdep, failing
 ##                     allocations, KASAN, KCSAN, PREEMPT_RT, slub_debug;
@@ -12,8 +12,8 @@
 ## make model          search the model of the protocol, and show that it needs
 ##                     each of its rules (a minute; spin)
 ## make steps          build and boot the kernel after each patch, with the
-##                     option on and off (an hour; remembers what was good)
-## make bisect         the same, and run the quick suite on each (a night)
+##                     option on and off (long; remembers what was good)
+## make bisect         the same, and run the quick suite on each (longer)
 ## make linux          build/linux: a git tree, a commit a patch (branch lazy,
 ##                     first commit tagged base). Work there, with
 ##                     git commit --fixup and git rebase -i --autosquash base
