@@ -202,6 +202,8 @@ int __vma_upgrade_anon_vma_lazy(struct vm_area_struct *vma,
 	if (err)
 		return err;
 
+	static_assert(ANON_VMA_LAZY_UPGRADE_FORK + ANON_VMA_LAZY_DEVICE ==
+		      ANON_VMA_LAZY_UPGRADE_DEVICE);
 	count_vm_event(ANON_VMA_LAZY_UPGRADE_FORK + cause);
 	trace_anon_vma_lazy_upgrade(vma, cause);
 	return 0;
