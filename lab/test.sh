@@ -28,7 +28,7 @@ mkdir -p "$build/log"
 tally=$(mktemp)
 trap 'rm -f "$tally"' EXIT
 for wanted; do
-	printf '%s\n' "${steps[@]}" | grep -q "^$wanted " ||
+	grep -q "^$wanted " <<<"$(printf '%s\n' "${steps[@]}")" ||
 		die "no step $wanted; there are: $(printf '%s\n' "${steps[@]}" | cut -d' ' -f1 | xargs)"
 done
 for step in "${steps[@]}"; do

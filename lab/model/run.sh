@@ -85,7 +85,7 @@ rules=(
 )
 need_tools spin gcc
 for name; do
-	printf '%s\n' "${scenarios[@]}" "${rules[@]}" | grep -q "^$name\( \|$\)" ||
+	grep -q "^$name\( \|$\)" <<<"$(printf '%s\n' "${scenarios[@]}" "${rules[@]}")" ||
 		die "run.sh: no scenario or rule $name"
 done
 
