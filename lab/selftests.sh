@@ -20,18 +20,21 @@ usage()
 {
 	cat <<'USAGE'
 usage: selftests.sh [option...] [KERNEL]
-       selftests.sh -C BEFORE AFTER
+       selftests.sh -C BEFORE AFTER [TABLE]
 
 Compares KERNEL (default build/x86_64-debug/bzImage) with the same
 configuration without the series. Results go to standard output, what the
 worse cases said to standard error. What the kernel without the series gave is
 kept in the cache, for as long as neither it nor a program changes.
 
+  -a          all of the mm selftests that can run in the guest, not just
+              those that lean on reverse mapping; prints the three columns, too,
+              which are kept in build/results/kselftest.tsv
   -b KERNEL   the kernel without the series (default: BASE=1 CONFIG=debug
               kernel.sh)
   -f          run that one even if its results are in the cache
-  -t SECONDS  time-out of each guest (default 900)
-  -n NAME     files are called build/NAME.*, default selftests
+  -t SECONDS  time-out of each guest (default 900; with -a 7200)
+  -n NAME     files are called build/NAME.*, default selftests; with -a kselftest
   -C          only compare two files that guests gave (build/NAME.*.tap)
   -h          this text
 USAGE
@@ -51,11 +54,83 @@ programs=(
 	"migration 120 -t private_anon -t private_anon_thp"
 )
 
-# compare BEFORE AFTER [STATUS]: two guests' outputs in, lines out. STATUS is
-# boot.sh's of the second guest.
+# With -a: what run_vmtests.sh runs, with its arguments. Not those that need what
+# the guest has not: modules (vmalloc, page_frag), sudo (on-fault-limit), XFS
+# (khugepaged all:file), 32-bit programs, memory protection keys, bash and a
+# cgroup of hugetlb (the shell scripts).
+all_programs=(
+	"hugetlb-mmap 120"
+	"hugetlb-shm 120"
+	"hugetlb-mremap 120"
+	"hugetlb-madvise 120"
+	"hugetlb_dio 120"
+	"hugetlb_fault_after_madv 120"
+	"hugetlb_madv_vs_map 120"
+	"map_fixed_noreplace 60"
+	"gup_test 120 -u -n 1"
+	"gup_test 120 -u -n -1"
+	"gup_test 120 -a -n 1"
+	"gup_test 120 -a -n -1"
+	"gup_test 120 -ct -F 0x1 0 19 0x1000"
+	"gup_longterm 300"
+	"uffd-unit-tests 600"
+	"uffd-stress 300 anon 20 16"
+	"uffd-stress 300 hugetlb 128 32"
+	"uffd-stress 300 hugetlb-private 128 32"
+	"uffd-stress 300 shmem 20 16"
+	"uffd-stress 300 shmem-private 20 16"
+	"uffd-wp-mremap 300"
+	"compaction_test 300"
+	"map_populate 60"
+	"droppable 60"
+	"mlock-random-test 120"
+	"mlock2-tests 120"
+	"mrelease_test 120"
+	"mremap_test 300"
+	"mremap_dontunmap 60"
+	"thuge-gen 120"
+	"va_high_addr_switch 60"
+	"hmm-tests 900"
+	"guard-regions 300"
+	"madv_populate 120"
+	"process_madv 120"
+	"merge 120"
+	"memfd_secret 60"
+	"ksm_tests 120 -H -s 100"
+	"ksm_tests 120 -P -s 100"
+	"ksm_tests 120 -M -p 10"
+	"ksm_tests 120 -U"
+	"ksm_tests 120 -Z -p 10 -z 0"
+	"ksm_tests 120 -Z -p 10 -z 1"
+	"ksm_tests 120 -N -m 1"
+	"ksm_tests 120 -N -m 0"
+	"ksm_functional_tests 300"
+	"soft-dirty 120"
+	"pagemap_ioctl 300"
+	"pfnmap 60"
+	"cow 600"
+	"khugepaged 600"
+	"khugepaged 600 -s 2"
+	"khugepaged 600 all:shmem"
+	"khugepaged 600 -s 4 all:shmem"
+	"khugepaged 600 -c 4 mthp_khugepaged:anon"
+	"split_huge_page_test 300"
+	"transhuge-stress 120 -d 20"
+	"folio_split_race_test 120"
+	"migration 600"
+	"mkdirty 60"
+	"mdwe_test 60"
+	"mseal_test 120"
+	"prctl_thp_disable 120"
+	"rmap 120"
+	"memory-failure 300"
+)
+
+# compare BEFORE AFTER [STATUS [TABLE]]: two guests' outputs in, lines out.
+# STATUS is boot.sh's of the second guest, TABLE a file for the three columns.
 compare()
 {
-	awk -v err=/dev/stderr -v status="${3-}" '
+	awk -v OFS='\t' -v err=/dev/stderr -v status="${3-}" -v table="${4-}" '
 	BEGIN {
 		# The higher the better; nothing at all is 0.
 		split("crash timeout fail skip xfail pass", word, " ")
@@ -79,6 +154,7 @@ compare()
 		sub(/ +$/, "", name)
 		key = begun != "" ? begun : name
 		if (!why && key != name) why = name
+		verdicts[file, run]++
 		if (times[file, run, key]++) key = key " (" times[file, run, key] ")"
 		note(key, what, why)
 		begun = said = last = ""
@@ -106,8 +182,9 @@ compare()
 	FNR == 1 { file++ }
 	{ sub(/\r$/, "") }
 	/^# lab-run / {
-		run = $3 SUBSEP $5
-		program = $5
+		program = $0
+		sub(/^# lab-run [^ ]+ [^ ]+ /, "", program)
+		run = $3 SUBSEP program
 		kind = "fail"
 		begun = said = last = ""
 		if (file == 1) runs[++nruns] = run
@@ -117,7 +194,10 @@ compare()
 	}
 	/^# lab-status / {
 		what = $3 == 137 ? "timeout" : $3 > 128 ? "crash" : "pass"
-		note("its end", what, "status " $3)
+		# Some programs give no verdict but this.
+		if (!verdicts[file, run] && what == "pass" && $3)
+			what = $3 == 4 ? "skip" : "fail"
+		note(verdicts[file, run] ? "its end" : "its status", what, "status " $3)
 		next
 	}
 	# Some verdicts have no newline.
@@ -143,9 +223,11 @@ compare()
 		if (details != "") printf "%s%s\n%s", title, text, details >err
 		bad++
 	}
-	function so_and_so(what)
+	function counts(n,	i, text)
 	{
-		return what == "" ? "missing" : what
+		for (i = 6; i >= 1; i--)
+			if (n[word[i]]) text = text ", " n[word[i]] " " word[i]
+		return text == "" ? "nothing" : substr(text, 3)
 	}
 	END {
 		if (!nruns) {
@@ -181,6 +263,7 @@ compare()
 				if (key[i] != "its end") n[new]++
 				if (new == "skip" && skipped == "") skipped = reason[run, key[i]]
 			}
+			column[part[1], program] = counts(n)
 			if (missing)
 				worse(missing " of " count " cases are missing, the first: " first,
 				      output[run, first])
@@ -206,6 +289,17 @@ compare()
 				print "ok - " title n["pass"] " pass" (same == "" ? "" : ", ") same
 			}
 		}
+		if (table != "") print "program", "unpatched", "lazy=0", "lazy=1" >table
+		for (r = 1; table != "" && r <= nruns; r++) {
+			split(runs[r], part, SUBSEP)
+			program = part[2]
+			if (part[1] != 1) continue
+			delete n
+			count = split(substr(cases[program], 2), key, SUBSEP)
+			for (i = 1; i <= count; i++)
+				if (key[i] != "its end") n[before[program, key[i]]]++
+			print program, counts(n), column[0, program], column[1, program] >table
+		}
 		if (status != "") {
 			# The kernel complained, or did not get to the end.
 			print (status ? "not ok" : "ok") " - selftests: no complaint from the kernel"
@@ -215,9 +309,10 @@ compare()
 	}' "$1" "$2"
 }
 
-kernel='' base_kernel='' force='' limit=900 name=selftests only=''
-while getopts b:ft:n:Ch opt; do
+kernel='' base_kernel='' force='' limit='' name='' only='' all=''
+while getopts ab:ft:n:Ch opt; do
 	case $opt in
+	a) all=1 ;;
 	b) base_kernel=$OPTARG ;;
 	f) force=1 ;;
 	t) limit=$OPTARG ;;
@@ -229,10 +324,18 @@ while getopts b:ft:n:Ch opt; do
 done
 shift $((OPTIND - 1))
 if [ -n "$only" ]; then
-	[ $# -eq 2 ] || { usage >&2; exit 2; }
-	compare "$1" "$2"
+	[ $# -eq 2 ] || [ $# -eq 3 ] || { usage >&2; exit 2; }
+	compare "$1" "$2" "" "${3-}"
 	exit
 fi
+hugepages=16 mem=2G table=''
+if [ -n "$all" ]; then
+	programs=("${all_programs[@]}")
+	hugepages=160 mem=3G table=$build/results/kselftest.tsv
+	mkdir -p "$build/results"
+fi
+: "${limit:=$([ -n "$all" ] && echo 7200 || echo 900)}"
+: "${name:=$([ -n "$all" ] && echo kselftest || echo selftests)}"
 kernel=${1:-$build/x86_64-debug/bzImage}
 [ -r "$kernel" ] || die "selftests.sh: no kernel at $kernel: run 'make kernel CONFIG=debug'"
 need_tools make gcc cpio
@@ -256,16 +359,19 @@ mkdir -p "$out.bin"
 echo '// No liburing support found' >"$out.bin/local_config.h_gen"
 for program in "${programs[@]}"; do
 	program=${program%% *}
-	libs=()
+	[ ! -e "$out.bin/$program" ] || continue
+	libs=() more=()
 	case $program in
-	rmap | migration) libs=(-lnuma) ;;
+	rmap | migration | ksm_tests) libs=(-lnuma) ;;
+	mlock-random-test | memfd_secret) libs=(-lcap) ;;
+	uffd-*) more=("$mm/uffd-common.c") ;;
 	esac
 	step 300 "$out.build.log" "selftests.sh: building $program" \
 		gcc -Wall -O2 -static -D_GNU_SOURCE= -U_FORTIFY_SOURCE \
 		-ffile-prefix-map="$build"=build \
 		-I "$out.bin" -I "$mm" -I "$mm/.." -I "$tree" \
 		-isystem "$headers/usr/include" -isystem "$tree/tools/include/uapi" \
-		"$mm/$program.c" "$mm/vm_util.c" "$mm/hugepage_settings.c" \
+		"$mm/$program.c" "${more[@]}" "$mm/vm_util.c" "$mm/hugepage_settings.c" \
 		-lrt -lpthread -lm "${libs[@]}" -o "$out.bin/$program"
 done
 rm "$out.bin/local_config.h_gen"
@@ -285,9 +391,9 @@ rm "$out.bin/local_config.h_gen"
 			echo 2 >/sys/kernel/mm/ksm/run
 			echo 0 >/sys/kernel/mm/ksm/run
 			echo 1 >/proc/sys/vm/compact_memory
-			echo 16 >/proc/sys/vm/nr_hugepages
+			echo HUGEPAGES >/proc/sys/vm/nr_hugepages
 			now=$(cat /proc/sys/vm/anon_vma_lazy 2>/dev/null || echo absent)
-			echo "# lab-run $value $now $program"
+			echo "# lab-run $value $now $program${*:+ $*}"
 			rm -rf /tmp/run
 			mkdir /tmp/run
 			cd /tmp/run
@@ -308,14 +414,14 @@ rm "$out.bin/local_config.h_gen"
 	done
 	# Verdicts are in what was printed.
 	echo 'exit 0'
-} >"$out.guest"
+} | sed "s/HUGEPAGES/$hugepages/" >"$out.guest"
 
 # guest WHICH KERNEL: three CPUs and two nodes, the least that migration asks
 # for; ksm_functional_tests writes to PROT_NONE memory through /proc/self/mem.
 guest()
 {
 	rm -f "$out.$1.tap"
-	"$lab/boot.sh" -i "$out.cpio" -s "$out.guest" -w 512M -p 3 -t "$limit" \
+	"$lab/boot.sh" -i "$out.cpio" -s "$out.guest" -w 512M -p 3 -m "$mem" -t "$limit" \
 		-c "numa=fake=2 proc_mem.force_override=always" \
 		-l "$out.$1.console" -o "$out.$1.tap" "$2"
 }
@@ -333,4 +439,7 @@ cp "$known" "$out.base.tap"
 status=0
 guest lazy "$kernel" || status=$?
 [ -e "$out.lazy.tap" ] || : >"$out.lazy.tap"
-compare "$out.base.tap" "$out.lazy.tap" "$status"
+rc=0
+compare "$out.base.tap" "$out.lazy.tap" "$status" "$table" || rc=$?
+[ -z "$table" ] || column -t -s $'\t' "$table" | sed 's/^/# /'
+exit $rc

@@ -43,6 +43,14 @@ one_run()
 		ok 6 the same words
 
 		# lab-status 1 after 1 s
+		# lab-run $1 $2 ksm_tests -M -p 10
+		OK
+
+		# lab-status 0 after 1 s
+		# lab-run $1 $2 ksm_tests -N
+		no NUMA
+
+		# lab-status 4 after 1 s
 	END
 }
 { one_run 1 absent; one_run 0 absent; } >"$tmp/before"
@@ -53,7 +61,7 @@ expect()
 {
 	local name=$1 exit=$2 rc=0 line good=1
 	shift 2
-	"$lab/selftests.sh" -C "$before" "$tmp/after" >"$tmp/out" 2>"$tmp/err" || rc=$?
+	"$lab/selftests.sh" -C "$before" "$tmp/after" "$tmp/table" >"$tmp/out" 2>"$tmp/err" || rc=$?
 	for line; do
 		grep -qxF -- "$line" "$tmp/out" || good=
 	done
@@ -82,7 +90,15 @@ expect 'no difference' 0 \
 	'ok - selftest rmap, lazy=1: 2 pass, 1 skip as without the series' \
 	'ok - selftest rmap, lazy=0: 2 pass, 1 skip as without the series' \
 	'ok - selftest cow, lazy=1: 4 pass, 1 xfail, 1 fail as without the series' \
-	'ok - selftest cow, lazy=0: 4 pass, 1 xfail, 1 fail as without the series'
+	'ok - selftest cow, lazy=0: 4 pass, 1 xfail, 1 fail as without the series' \
+	'ok - selftest ksm_tests -M -p 10, lazy=1: 1 pass' \
+	'skip - selftest ksm_tests -N, lazy=0: 1 skip as without the series (status 4)'
+if [ "$(sed -n 3p "$tmp/table")" = $'cow\t4 pass, 1 xfail, 1 fail\t4 pass, 1 xfail, 1 fail\t4 pass, 1 xfail, 1 fail' ]; then
+	echo "ok - selftests: three columns"
+else
+	sed 's/^/# /' "$tmp/table"
+	echo "not ok - selftests: three columns"
+fi
 sed 's/^not ok/ok/; s/ # SKIP.*//' "$tmp/same" >"$tmp/after"
 expect 'better than before' 0 'ok - selftest rmap, lazy=1: 3 pass'
 
@@ -104,7 +120,7 @@ doctor 'the second of a name' 's/^ok 6/not &/' \
 	"$cow the same words (2): pass without the series, fail with it"
 doctor 'a case is missing' '/^ok 2 migrate/d' \
 	"$rmap 1 of 4 cases are missing, the first: migrate.ksm"
-doctor 'the program crashed' 's/^# lab-status 0 .*/# lab-status 139 after 1 s/' \
+doctor 'the program crashed' '/rmap/,/lab-status/s/^# lab-status 0 .*/# lab-status 139 after 1 s/' \
 	"$rmap its end: pass without the series, crash with it (status 139)"
 doctor 'the program was stopped' 's/^# lab-status 1 .*/# lab-status 137 after 1 s/' \
 	"$cow its end: pass without the series, timeout with it (status 137)"
@@ -113,12 +129,17 @@ doctor 'the switch was not set' 's/^# lab-run 1 1 rmap/# lab-run 1 0 rmap/' \
 doctor 'a new case fails' 's/^ok 3 migrate.*/&\nnot ok 4 migrate.new/' \
 	"$rmap migrate.new: fail, unknown without the series"
 
+doctor 'a status is the verdict' '/ksm_tests -M/,/lab-status/s/^# lab-status 0 /# lab-status 1 /' \
+	'not ok - selftest ksm_tests -M -p 10, lazy=1: its status: pass without the series, fail with it (status 1)'
+
+not_run=()
+for program in rmap cow "ksm_tests -M -p 10" "ksm_tests -N"; do
+	not_run+=("not ok - selftest $program, lazy=0: was not run")
+done
 sed '/^# lab-run 0/,$d' "$tmp/same" >"$tmp/after"
-expect 'the guest ended early' 1 'not ok - selftest rmap, lazy=0: was not run' \
-	'not ok - selftest cow, lazy=0: was not run'
+expect 'the guest ended early' 1 "${not_run[@]}"
 : >"$tmp/after"
-expect 'the guest said nothing' 1 "$rmap was not run" "$cow was not run" \
-	'not ok - selftest rmap, lazy=0: was not run' 'not ok - selftest cow, lazy=0: was not run'
+expect 'the guest said nothing' 1 "${not_run[@]}" "${not_run[@]/lazy=0/lazy=1}"
 before=/dev/null
 expect 'nothing to compare with' 1 'not ok - selftests: there is something to compare with'
 # One of the two runs without the series failed too.
