@@ -78,3 +78,9 @@ else
 	sed 's/^/# /' "$tmp/out"
 	echo "not ok - make refresh gives back patches and new files as they are"
 fi
+
+# The mutants are patches on top: they go stale unnoticed otherwise.
+"$lab/mutants.sh" -c 2>"$tmp/out" || {
+	sed 's/^/# /' "$tmp/out"
+	echo "not ok - the mutants apply"
+}
