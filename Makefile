@@ -7,8 +7,13 @@
 ##                     off, switch 0 and 1; build/results/
 ## make test           all checks; STEPS="lab vma" runs only these
 ## make test-long      the stress program, ten minutes on each of: lockdep, failing
-##                     allocations, KASAN, KCSAN, PREEMPT_RT, slub_debug;
-##                     STEPS="kasan rt" runs only these
+##                     allocations, KASAN, KCSAN, PREEMPT_RT, slub_debug; then
+##                     mutants and kselftest; STEPS="kasan rt" runs only these
+## make results        write the results of the last runs to README.md
+## make kselftest      all of the mm selftests that run in the guest: without the
+##                     series, switch 0 and 1; fails on any result that is worse
+## make mutants        break each rule, and see which test finds out (an hour);
+##                     STEPS="r3-contended" only these; lab/mutants.sh -l
 ## make model          search the model of the protocol, and show that it needs
 ##                     each of its rules (a minute; spin)
 ## make steps          build and boot the kernel after each patch, with the
@@ -48,7 +53,7 @@ BUILD := $(or $(LAB_BUILD),build)
 # What is said on the command line reaches the programs by the environment.
 export ARCH
 
-.PHONY: demo bench test test-long model steps bisect linux refresh series apply kernel shell deps fetch help clean distclean
+.PHONY: demo bench test test-long kselftest mutants results model steps bisect linux refresh series apply kernel shell deps fetch help clean distclean
 
 demo: deps
 	@lab/demo.sh
@@ -61,6 +66,15 @@ test: deps
 
 test-long: deps
 	@lab/test-long.sh $(STEPS)
+
+kselftest: deps
+	@kernel=$$(CONFIG=debug lab/kernel.sh) && lab/selftests.sh -a "$$kernel"
+
+mutants: deps
+	@lab/mutants.sh $(STEPS)
+
+results:
+	@lab/results.sh
 
 model: deps
 	@lab/model/run.sh

@@ -1,8 +1,9 @@
 #!/bin/bash
 # test-long.sh [NAME...]: what takes too long for make test. The stress program
-# on kernels that each look for something else, ten minutes on each. Prints a
-# line "ok - long NAME: ..." or "not ok - ..." for each, and writes a table to
-# build/results/test-long.tsv.
+# on kernels that each look for something else, ten minutes on each; the mutants;
+# all of the kernel's own mm selftests. Prints a line "ok - long NAME: ..." or
+# "not ok - ..." for each, and writes a table to build/results/test-long.tsv. Rows
+# of runs that are not asked for stay; README.md is given them by results.sh.
 
 set -euo pipefail
 # shellcheck source=lab/lib.sh
@@ -19,12 +20,16 @@ runs=(
 	"slub     -      2G -o slub_debug=FZPU"
 )
 
+names="${runs[*]%% *} mutants kselftest"
+
 usage()
 {
 	echo "usage: test-long.sh [-t SECONDS] [-s SEED] [NAME...]"
 	echo
 	echo "Runs the stress program for SECONDS (default 600) on each of:"
 	printf '  %s\n' "${runs[@]%% *}"
+	echo "and then 'make mutants' and 'make kselftest'. NAME: only that, also"
+	echo "mutants, kselftest."
 }
 
 seconds=600 seed=$$
@@ -38,23 +43,35 @@ while getopts t:s:h opt; do
 done
 shift $((OPTIND - 1))
 for name; do
-	printf '%s\n' "${runs[@]%% *}" | grep -qx "$name" ||
-		die "test-long.sh: no run $name; there are: ${runs[*]%% *}"
+	[[ " $names " = *" $name "* ]] || die "test-long.sh: no run $name; there are: $names"
 done
 
 results=$build/results
 mkdir -p "$results"
+table=$results/test-long.tsv
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/test-long.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
+series=$(series_hash | cut -c1-12)
 bad=0
-printf 'run\tconfig\tseconds\tseed\tresult\n' >"$tmp/tsv"
+wanted() { [ "$asked" -eq 0 ] || [[ " $* " = *" $name "* ]]; }
+# row CONFIG SECONDS SEED RESULT: what is known about $name now.
+row()
+{
+	{
+		printf 'run\tconfig\tseconds\tseed\tseries\tresult\n'
+		[ ! -e "$table" ] || tail -n +2 "$table" | awk -F '\t' -v name="$name" '$1 != name'
+		printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$name" "$1" "$2" "$3" "$series" "$4"
+	} >"$tmp/tsv"
+	mv "$tmp/tsv" "$table"
+}
+asked=$#
 for run in "${runs[@]}"; do
 	read -r name config mem options words <<<"$run"
-	[ $# -eq 0 ] || [[ " $* " = *" $name "* ]] || continue
+	wanted "$@" || continue
 	# The others run all the same.
 	if ! kernel=$(CONFIG=${config#-} "$lab/kernel.sh"); then
 		echo "not ok - long $name: its kernel cannot be built"
-		printf '%s\t%s\t%s\t%s\tno kernel\n' "$name" "${config#-}" 0 "$seed" >>"$tmp/tsv"
+		row "${config#-}" 0 "$seed" "no kernel"
 		bad=1
 		continue
 	fi
@@ -73,7 +90,27 @@ for run in "${runs[@]}"; do
 		echo "not ok - long $name: $result with seed $seed, see $build/long-$name.console"
 		bad=1
 	fi
-	printf '%s\t%s\t%s\t%s\t%s\n' "$name" "${config#-}" "$seconds" "$seed" "$result" >>"$tmp/tsv"
+	row "${config#-}" "$seconds" "$seed" "$result"
 done
-mv "$tmp/tsv" "$results/test-long.tsv"
+
+# whole [ASKED...]: $name, which has many results of its own.
+whole()
+{
+	local verdict=ok result
+	wanted "$@" || return 0
+	"$name" | tee "$tmp/out" || verdict="not ok"
+	result="$(grep -c '^ok - ' "$tmp/out" || :) passed, $(grep -c '^not ok - ' "$tmp/out" || :) failed"
+	result+=", $(grep -c '^skip - ' "$tmp/out" || :) skipped"
+	[ "$verdict" = ok ] || bad=1
+	echo "$verdict - long $name: $result"
+	row debug - - "$result"
+}
+mutants() { "$lab/mutants.sh"; }
+kselftest()
+{
+	kernel=$(CONFIG=debug "$lab/kernel.sh") && "$lab/selftests.sh" -a "$kernel"
+}
+for name in mutants kselftest; do
+	whole "$@"
+done
 exit $bad

@@ -1,0 +1,75 @@
+#!/bin/bash
+# results.sh: write the results of the last runs, from build/results, to README.md:
+# each between a line "<!-- NAME: command -->" and the next "<!-- end -->". What
+# was not run stays as it is.
+
+set -euo pipefail
+# shellcheck source=lab/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+readme=$top/README.md results=$build/results
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/results.XXXXXX")
+trap 'rm -rf "$tmp"' EXIT
+
+# What demo.tsv calls a workload, and what the README does.
+demo()
+{
+	awk -F '\t' '
+	BEGIN {
+		title["boot"] = "Debian, 30 s after multi-user"
+		title["gaps-touched"] = "600 VMAs, 24 children with 300 more each"
+		title["adjacent-touched"] = "the same, without gaps between VMAs"
+		title["gaps-moved"] = "after every VMA was moved by mremap"
+		n = split("boot gaps-touched adjacent-touched gaps-moved", order, " ")
+		print "| workload | cache | `=0` | `=1` | left | KB `=0` | KB `=1` |"
+		print "|---|---|--:|--:|--:|--:|--:|"
+	}
+	$2 ~ /^(anon_vma|anon_vma_chain|vm_area_struct)$/ {
+		row[$1] = row[$1] sprintf("| %s | `%s` | %d | %d | %.1f %% | %d | %d |\n",
+			row[$1] == "" ? title[$1] : "", $2, $4, $7, $4 ? 100 * $7 / $4 : 100, $5, $8)
+	}
+	END { for (i = 1; i <= n; i++) printf "%s", row[order[i]] }' "$results/demo.tsv"
+}
+
+# Only what was run with the series as it is now.
+long()
+{
+	awk -F '\t' -v series="$(series_hash | cut -c1-12)" '
+	BEGIN {
+		what["lockdep"] = "stress, lockdep and DEBUG_VM"
+		what["failslab"] = "stress, 10 % of slab allocations fail"
+		what["kasan"] = "stress, KASAN (generic)"
+		what["kcsan"] = "stress, KCSAN"
+		what["rt"] = "stress, PREEMPT_RT, lockdep"
+		what["slub"] = "stress, `slub_debug=FZPU`"
+		what["mutants"] = "each rule broken: tests that find out"
+		what["kselftest"] = "the mm selftests, compared with the unpatched kernel"
+		n = split("lockdep failslab kasan kcsan rt slub mutants kselftest", order, " ")
+		print "| `make test-long STEPS=` | what | seconds | result |"
+		print "|---|---|--:|---|"
+	}
+	$5 == series { row[$1] = sprintf("| `%s` | %s | %s | %s |", $1, what[$1], $3, $6) }
+	END {
+		for (i = 1; i <= n; i++)
+			print order[i] in row ? row[order[i]] : \
+				sprintf("| `%s` | %s | - | not run |", order[i], what[order[i]])
+	}' "$results/test-long.tsv"
+}
+
+for name in demo long; do
+	case $name in
+	demo) from=$results/demo.tsv ;;
+	long) from=$results/test-long.tsv ;;
+	esac
+	[ -s "$from" ] || { say "no $from: the table of $name stays as it is"; continue; }
+	grep -q "^<!-- $name:" "$readme" || die "README.md has no line <!-- $name: ... -->"
+	"$name" >"$tmp/table"
+	awk -v name="$name" -v table="$tmp/table" '
+		/^<!-- end -->$/ { on = 0 }
+		!on { print }
+		index($0, "<!-- " name ":") == 1 {
+			on = 1
+			while ((getline line <table) > 0) print line
+		}' "$readme" >"$tmp/readme"
+	cat "$tmp/readme" >"$readme"
+done
