@@ -63,7 +63,10 @@ for name in demo long; do
 	esac
 	[ -s "$from" ] || { say "no $from: the table of $name stays as it is"; continue; }
 	grep -q "^<!-- $name:" "$readme" || die "README.md has no line <!-- $name: ... -->"
-	"$name" >"$tmp/table"
+	case $name in
+	demo) demo ;;
+	long) long ;;
+	esac >"$tmp/table"
 	awk -v name="$name" -v table="$tmp/table" '
 		/^<!-- end -->$/ { on = 0 }
 		!on { print }

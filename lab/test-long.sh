@@ -93,24 +93,18 @@ for run in "${runs[@]}"; do
 	row "${config#-}" "$seconds" "$seed" "$result"
 done
 
-# whole [ASKED...]: $name, which has many results of its own.
-whole()
-{
-	local verdict=ok result
-	wanted "$@" || return 0
-	"$name" | tee "$tmp/out" || verdict="not ok"
+# What has many results of its own.
+for name in mutants kselftest; do
+	wanted "$@" || continue
+	verdict=ok
+	case $name in
+	mutants) "$lab/mutants.sh" ;;
+	kselftest) kernel=$(CONFIG=debug "$lab/kernel.sh") && "$lab/selftests.sh" -a "$kernel" ;;
+	esac | tee "$tmp/out" || verdict="not ok"
 	result="$(grep -c '^ok - ' "$tmp/out" || :) passed, $(grep -c '^not ok - ' "$tmp/out" || :) failed"
 	result+=", $(grep -c '^skip - ' "$tmp/out" || :) skipped"
 	[ "$verdict" = ok ] || bad=1
 	echo "$verdict - long $name: $result"
 	row debug - - "$result"
-}
-mutants() { "$lab/mutants.sh"; }
-kselftest()
-{
-	kernel=$(CONFIG=debug "$lab/kernel.sh") && "$lab/selftests.sh" -a "$kernel"
-}
-for name in mutants kselftest; do
-	whole "$@"
 done
 exit $bad
