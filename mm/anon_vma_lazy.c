@@ -114,7 +114,7 @@ static __always_inline bool vma_can_be_anon_vma_lazy(const struct vm_area_struct
  * __vma_prepare_anon_vma_lazy() - make a VMA lazy before its first anonymous page
  * @vma: The VMA.
  *
- * Context: mmap_lock held, for read at least.
+ * Context: The VMA lock or the mmap_lock held, for read at least.
  *
  * Return: true if @vma has a handle now, its own or one that another thread was
  * faster with. false if @vma must not be lazy and has to get an anon_vma.
@@ -124,7 +124,7 @@ bool __vma_prepare_anon_vma_lazy(struct vm_area_struct *vma)
 	struct mm_struct *mm = vma->vm_mm;
 	bool prepared;
 
-	mmap_assert_locked(mm);
+	vma_assert_stabilised(vma);
 
 	if (!vma_can_be_anon_vma_lazy(vma))
 		return false;
@@ -167,6 +167,111 @@ bool vma_fork_anon_vma_lazy(struct vm_area_struct *vma,
 	count_vm_event(ANON_VMA_LAZY_PREPARED);
 	trace_anon_vma_lazy_prepare(vma);
 	return true;
+}
+
+/*
+ * Let a lazy VMA that was forked own an anon_vma on its chain that no VMA owns
+ * any more, as maybe_reuse_anon_vma() does at fork: a chain of forks must not
+ * grow a chain of anon_vmas. @parent is one on the chain.
+ *
+ * Returns true if @vma owns an anon_vma now, this or another thread's.
+ */
+static bool anon_vma_reuse_ancestor(struct vm_area_struct *vma,
+				    struct anon_vma *parent)
+{
+	struct mm_struct *mm = vma->vm_mm;
+	struct anon_vma_chain *avc;
+
+	anon_vma_lock_write(parent);
+	/* page_table_lock to protect against threads */
+	spin_lock(&mm->page_table_lock);
+	list_for_each_entry_reverse(avc, &vma->anon_vma_chain, same_vma) {
+		struct anon_vma *anon_vma = avc->anon_vma;
+
+		if (!vma_is_anon_vma_lazy(vma))
+			break;
+		if (!anon_vma_is_reusable(anon_vma))
+			continue;
+
+		anon_vma->num_active_vmas++;
+		/* It is on the chain. Paired with reusable_anon_vma(). */
+		smp_store_release(&vma->anon_vma,
+				  anon_vma_tree(anon_vma, ANON_VMA_TREE_UPGRADED));
+	}
+	spin_unlock(&mm->page_table_lock);
+	anon_vma_unlock_write(parent);
+
+	return !vma_is_anon_vma_lazy(vma);
+}
+
+/**
+ * anon_vma_prepare_child - give a lazy VMA that was forked its own anon_vma
+ * @vma: The VMA.
+ * @parent: The anon_vma of the parent VMA, which its handle named.
+ *
+ * What anon_vma_fork() put off.
+ *
+ * Context: mmap_lock held, for read at least. May sleep.
+ *
+ * Return: 0, or -ENOMEM and nothing has changed.
+ */
+int anon_vma_prepare_child(struct vm_area_struct *vma, struct anon_vma *parent)
+{
+	struct mm_struct *mm = vma->vm_mm;
+	struct anon_vma *anon_vma, *allocated = NULL;
+	struct anon_vma_chain *avc;
+
+	mmap_assert_locked(mm);
+	might_sleep();
+
+	avc = anon_vma_chain_alloc(GFP_KERNEL);
+	if (!avc)
+		return -ENOMEM;
+
+	anon_vma = find_mergeable_anon_vma(vma);
+	if (!anon_vma) {
+		if (anon_vma_reuse_ancestor(vma, parent)) {
+			anon_vma_chain_free(avc);
+			return 0;
+		}
+		anon_vma = anon_vma_alloc();
+		if (!anon_vma) {
+			anon_vma_chain_free(avc);
+			return -ENOMEM;
+		}
+		/* As in anon_vma_fork(). The chain of @vma keeps @parent. */
+		anon_vma->root = parent->root;
+		anon_vma->parent = parent;
+		get_anon_vma(anon_vma->root);
+		allocated = anon_vma;
+	}
+
+	anon_vma_lock_write(anon_vma);
+	/* page_table_lock to protect against threads */
+	spin_lock(&mm->page_table_lock);
+	if (likely(vma_is_anon_vma_lazy(vma))) {
+		anon_vma_chain_assign(vma, avc, anon_vma);
+		anon_rmap_tree_insert(avc, anon_vma);
+		anon_vma->num_active_vmas++;
+		if (allocated)
+			parent->num_children++;
+		/*
+		 * Only what is on the chain may be named. Paired with the
+		 * acquire in reusable_anon_vma() and its like.
+		 */
+		smp_store_release(&vma->anon_vma,
+				  anon_vma_tree(anon_vma, ANON_VMA_TREE_UPGRADED));
+		allocated = NULL;
+		avc = NULL;
+	}
+	spin_unlock(&mm->page_table_lock);
+	anon_vma_unlock_write(anon_vma);
+
+	if (unlikely(allocated))
+		put_anon_vma(allocated);
+	if (unlikely(avc))
+		anon_vma_chain_free(avc);
+	return 0;
 }
 
 /**
@@ -265,55 +370,6 @@ void __folio_make_anon_regular(struct folio *folio, struct vm_area_struct *vma,
 	count_vm_event(events[cause]);
 }
 
-/* The folio that @pte maps at @addr, a device exclusive entry included. */
-static struct folio *pte_mapped_folio(struct vm_area_struct *vma,
-				      unsigned long addr, pte_t pte)
-{
-	softleaf_t entry;
-
-	if (pte_present(pte))
-		return vm_normal_folio(vma, addr, pte);
-
-	entry = softleaf_from_pte(pte);
-	if (softleaf_is_device_exclusive(entry))
-		return softleaf_to_folio(entry);
-	return NULL;
-}
-
-/**
- * move_pte_anon_vma_lazy() - keep a lazy folio findable when its PTE moves
- * @old: The VMA that it moves from.
- * @old_addr: The address in @old.
- * @new: The VMA that it moves to, which may be the same.
- * @new_addr: The address in @new.
- * @pte: The PTE.
- *
- * A lazy folio follows its address if offsets are addresses in @new. Otherwise
- * @new has taken over @old's anon_vma and offsets, and the folio becomes regular.
- *
- * Context: The VMA write lock of both VMAs and both PTE locks held.
- */
-void move_pte_anon_vma_lazy(struct vm_area_struct *old, unsigned long old_addr,
-			    struct vm_area_struct *new, unsigned long new_addr,
-			    pte_t pte)
-{
-	struct folio *folio = pte_mapped_folio(old, old_addr, pte);
-
-	vma_assert_write_locked(old);
-	vma_assert_write_locked(new);
-
-	if (!folio || !folio_test_anon_vma_lazy(folio))
-		return;
-
-	VM_WARN_ON_FOLIO(folio->index != old_addr >> PAGE_SHIFT, folio);
-
-	if (vma_is_address_based(new) &&
-	    anon_vma_tree_may_hold_lazy(new->anon_vma))
-		WRITE_ONCE(folio->index, new_addr >> PAGE_SHIFT);
-	else
-		__folio_make_anon_regular(folio, new, ANON_VMA_LAZY_MREMAP);
-}
-
 static int make_anon_regular_pmd_entry(pmd_t *pmd, unsigned long addr,
 				       unsigned long end, struct mm_walk *walk)
 {
@@ -330,7 +386,7 @@ static int make_anon_regular_pmd_entry(pmd_t *pmd, unsigned long addr,
 		return 0;
 
 	for (pte = start_pte; addr < end; pte++, addr += PAGE_SIZE) {
-		folio = pte_mapped_folio(vma, addr, ptep_get(pte));
+		folio = pte_mapped_folio(ptep_get(pte));
 		if (folio)
 			folio_make_anon_regular(folio, vma, ANON_VMA_LAZY_MREMAP);
 	}
@@ -645,6 +701,65 @@ void __anon_vma_left(struct anon_vma *anon_vma, const struct vm_area_struct *vma
 		return;
 	if (anon_vma_sole_mm(anon_vma) == mm)
 		mm_queue_anon_unshared(mm);
+}
+
+/**
+ * vma_trylock_read_rcu() - look up a VMA of any mm and try to read lock it, once
+ * @mm: The mm, which cannot be freed before the RCU section ends.
+ * @address: The address to look up.
+ *
+ * For reverse mapping, under the folio lock. Unlike lock_vma_under_rcu() this
+ * neither drops the RCU lock nor looks for another VMA if the one that it found
+ * is going away, which might not end in an mm that dies. It counts no statistics,
+ * they are about page faults.
+ *
+ * Context: In an RCU section, which must last until the VMA is unlocked if the
+ * caller cannot rely on @mm otherwise.
+ *
+ * Return: the VMA that contains @address, read locked. NULL if there is none or
+ * it could not be locked.
+ */
+struct vm_area_struct *vma_trylock_read_rcu(struct mm_struct *mm,
+					    unsigned long address)
+{
+	struct vm_area_struct *vma = READ_ONCE(mm->anon_vma_lazy_hint);
+	int oldcnt;
+
+	RCU_LOCKDEP_WARN(!rcu_read_lock_held(), "no rcu lock held");
+
+	/* Pages are often looked for twice, or after their neighbours. */
+	if (!vma || data_race(address < vma->vm_start || address >= vma->vm_end)) {
+		MA_STATE(mas, &mm->mm_mt, address, address);
+
+		vma = mas_walk(&mas);
+		if (!vma)
+			return NULL;
+	}
+
+	/* See vma_start_read() for these steps and their memory order. */
+	if (READ_ONCE(vma->vm_lock_seq) == READ_ONCE(mm->mm_lock_seq.sequence))
+		return NULL;
+	if (unlikely(!__refcount_inc_not_zero_limited_acquire(&vma->vm_refcnt,
+							      &oldcnt,
+							      VM_REFCNT_LIMIT)))
+		return NULL;
+	__vma_lockdep_acquire_read(vma);
+
+	/*
+	 * VMAs are SLAB_TYPESAFE_BY_RCU: until now this one may have been freed
+	 * and become a VMA of another mm, or one of this mm somewhere else.
+	 */
+	if (likely(vma->vm_mm == mm &&
+		   vma->vm_lock_seq != raw_read_seqcount(&mm->mm_lock_seq) &&
+		   address >= vma->vm_start && address < vma->vm_end)) {
+		if (READ_ONCE(mm->anon_vma_lazy_hint) != vma)
+			WRITE_ONCE(mm->anon_vma_lazy_hint, vma);
+		return vma;
+	}
+
+	/* If the VMA is another mm's by now, RCU keeps that one, too. */
+	vma_refcount_put(vma);
+	return NULL;
 }
 
 /**

@@ -37,6 +37,7 @@ static inline bool anon_vma_lazy_is_enabled(void)
 bool __vma_prepare_anon_vma_lazy(struct vm_area_struct *vma);
 bool vma_fork_anon_vma_lazy(struct vm_area_struct *vma,
 			    const struct vm_area_struct *pvma);
+int anon_vma_prepare_child(struct vm_area_struct *vma, struct anon_vma *parent);
 int __vma_upgrade_anon_vma_lazy(struct vm_area_struct *vma,
 				enum anon_vma_lazy_cause cause);
 vm_fault_t __vmf_upgrade_anon_vma_lazy(struct vm_fault *vmf,
@@ -46,12 +47,19 @@ vm_fault_t __vmf_prepare_swapin(struct vm_fault *vmf, struct folio *folio);
 void __folio_make_anon_regular(struct folio *folio,
 			       struct vm_area_struct *vma,
 			       enum anon_vma_lazy_cause cause);
-void move_pte_anon_vma_lazy(struct vm_area_struct *old, unsigned long old_addr,
-			    struct vm_area_struct *new, unsigned long new_addr,
-			    pte_t pte);
 void vma_make_anon_regular(struct vm_area_struct *vma);
 void __anon_vma_left(struct anon_vma *anon_vma, const struct vm_area_struct *vma);
+void mm_exit_anon_vma_lazy(struct mm_struct *mm);
 
+/* @mm is new, or a copy of another. */
+static inline void mm_init_anon_vma_lazy(struct mm_struct *mm)
+{
+	INIT_LIST_HEAD(&mm->anon_vma_unshared);
+	mm->anon_vma_lazy_hint = NULL;
+}
+
+struct vm_area_struct *vma_trylock_read_rcu(struct mm_struct *mm,
+					    unsigned long address);
 anon_rmap_t folio_trylock_anon_rmap_lazy(const struct folio *folio);
 int unmap_poisoned_folio_lazy(struct folio *folio, unsigned long pfn,
 			      bool must_kill);
@@ -132,19 +140,20 @@ static inline void __folio_make_anon_regular(struct folio *folio,
 {
 }
 
-static inline void move_pte_anon_vma_lazy(struct vm_area_struct *old,
-					  unsigned long old_addr,
-					  struct vm_area_struct *new,
-					  unsigned long new_addr, pte_t pte)
-{
-}
-
 static inline void vma_make_anon_regular(struct vm_area_struct *vma)
 {
 }
 
 static inline void __anon_vma_left(struct anon_vma *anon_vma,
 				   const struct vm_area_struct *vma)
+{
+}
+
+static inline void mm_exit_anon_vma_lazy(struct mm_struct *mm)
+{
+}
+
+static inline void mm_init_anon_vma_lazy(struct mm_struct *mm)
 {
 }
 
@@ -184,7 +193,7 @@ static inline bool folio_anon_rmap_is_stale(const struct folio *folio)
  * vma_prepare_anon_vma_lazy() - make a VMA lazy before its first anonymous page
  * @vma: The VMA. It has no anon_vma handle yet.
  *
- * Context: mmap_lock held, for read at least.
+ * Context: The VMA lock or the mmap_lock held, for read at least.
  *
  * Return: true if it has one now. false if it has to get an anon_vma.
  */
@@ -208,6 +217,18 @@ static inline int vma_upgrade_anon_vma_lazy(struct vm_area_struct *vma,
 	if (!vma_is_anon_vma_lazy(vma))
 		return 0;
 	return __vma_upgrade_anon_vma_lazy(vma, cause);
+}
+
+/*
+ * Give @vma an anon_vma of its own, lazy or not, for memory that cannot be lazy.
+ * mmap_lock held, for read at least. Returns 0 or -ENOMEM.
+ */
+static inline int vma_prepare_anon_vma_owned(struct vm_area_struct *vma,
+					     enum anon_vma_lazy_cause cause)
+{
+	if (likely(vma->anon_vma))
+		return vma_upgrade_anon_vma_lazy(vma, cause);
+	return __anon_vma_prepare(vma);
 }
 
 /**
@@ -296,8 +317,60 @@ static inline void folio_make_anon_regular(struct folio *folio,
 					   struct vm_area_struct *vma,
 					   enum anon_vma_lazy_cause cause)
 {
-	if (folio_test_anon_vma_lazy(folio))
+	if (anon_vma_tree_may_hold_lazy(vma->anon_vma) &&
+	    folio_test_anon_vma_lazy(folio))
 		__folio_make_anon_regular(folio, vma, cause);
+}
+
+/*
+ * The folio that @pte maps, a device exclusive entry included, in a VMA that may
+ * hold lazy folios. NULL if that is none: nothing lazy is special.
+ */
+static __always_inline struct folio *pte_mapped_folio(pte_t pte)
+{
+	softleaf_t entry;
+
+	if (likely(pte_present(pte)))
+		return pte_special(pte) ? NULL : pfn_folio(pte_pfn(pte));
+
+	entry = softleaf_from_pte(pte);
+	if (softleaf_is_device_exclusive(entry))
+		return softleaf_to_folio(entry);
+	return NULL;
+}
+
+/**
+ * move_pte_anon_vma_lazy() - keep a lazy folio findable when its PTE moves
+ * @old: The VMA that it moves from.
+ * @old_addr: The address in @old.
+ * @new: The VMA that it moves to, which may be the same.
+ * @new_addr: The address in @new.
+ * @pte: The PTE.
+ *
+ * A lazy folio follows its address if offsets are addresses in @new. Otherwise
+ * @new has taken over @old's anon_vma and offsets, and the folio becomes regular.
+ *
+ * Context: The VMA write lock of both VMAs and both PTE locks held.
+ */
+static __always_inline void
+move_pte_anon_vma_lazy(struct vm_area_struct *old, unsigned long old_addr,
+		       struct vm_area_struct *new, unsigned long new_addr, pte_t pte)
+{
+	struct folio *folio = pte_mapped_folio(pte);
+
+	vma_assert_write_locked(old);
+	vma_assert_write_locked(new);
+
+	if (!folio || !folio_test_anon_vma_lazy(folio))
+		return;
+
+	VM_WARN_ON_FOLIO(folio->index != old_addr >> PAGE_SHIFT, folio);
+
+	if (vma_is_address_based(new) &&
+	    anon_vma_tree_may_hold_lazy(new->anon_vma))
+		WRITE_ONCE(folio->index, new_addr >> PAGE_SHIFT);
+	else
+		__folio_make_anon_regular(folio, new, ANON_VMA_LAZY_MREMAP);
 }
 
 /**
@@ -329,8 +402,8 @@ vma_makes_anon_lazy(const struct vm_area_struct *vma, anon_vma_tree_t tree,
 			!folio_is_zone_device(folio) &&
 			mt_in_rcu(&vma->vm_mm->mm_mt);
 
-	/* A swap entry may be exclusive where the page is not to be, see R8. */
-	VM_WARN_ON_FOLIO(folio_test_large(folio) || folio_is_zone_device(folio), folio);
+	VM_WARN_ON_FOLIO(!exclusive || folio_test_large(folio) ||
+			 folio_is_zone_device(folio), folio);
 	return true;
 }
 
@@ -363,6 +436,53 @@ static inline bool vma_needs_upgrade_for_swap_pte(const struct vm_area_struct *v
 {
 	return anon_vma_tree_state(READ_ONCE(vma->anon_vma)) == ANON_VMA_TREE_VMA &&
 		!pte_swp_exclusive(pte);
+}
+
+/**
+ * folio_get_anon_rmap - keep what finds an anonymous folio while it is unmapped
+ * @folio: The folio, neither KSM nor hugetlb.
+ *
+ * For migration: once all is migration entries the folio is not mapped any more,
+ * and nothing but this leads back to them.
+ *
+ * Context: The folio lock is held. Does not sleep.
+ *
+ * Return: an anon_vma with a reference or, for a lazy folio, its VMA, read
+ * locked, for try_to_migrate() to use. NULL if the folio is not mapped.
+ * ERR_PTR(-EAGAIN) if the VMA could not be locked. To be released with
+ * folio_put_anon_rmap().
+ */
+static inline anon_rmap_t folio_get_anon_rmap(const struct folio *folio)
+{
+	anon_rmap_t rmap = NULL;
+
+	if (folio_test_anon_vma_lazy(folio))
+		rmap = folio_trylock_anon_rmap_lazy(folio);
+	if (rmap)
+		return rmap;
+	return anon_rmap_from_anon_vma(folio_get_anon_vma(folio));
+}
+
+/**
+ * folio_maybe_same_anon_vma - may a folio be mapped by a VMA, as rmap sees it?
+ * @folio: The anonymous folio.
+ * @vma: The VMA that might map it.
+ *
+ * Context: @vma is stable. Something keeps the folio's anon_vma: the folio lock
+ * together with a mapping or a swap entry in @vma.
+ *
+ * Return: true if the folio belongs to the tree of anon_vmas of @vma or, being
+ * lazy, to its mm. Always false for KSM folios, they have neither.
+ */
+static inline bool folio_maybe_same_anon_vma(const struct folio *folio,
+					     const struct vm_area_struct *vma)
+{
+	const struct anon_vma *folio_av = folio_anon_vma(folio);
+	const struct anon_vma *vma_av = vma_anon_vma(vma);
+
+	if (folio_test_anon_vma_lazy(folio))
+		return folio_anon_mm_lazy(folio) == vma->vm_mm;
+	return folio_av && vma_av && folio_av->root == vma_av->root;
 }
 
 #endif /* __MM_ANON_VMA_LAZY_H */

@@ -165,4 +165,21 @@ static inline bool vma_is_address_based(const struct vm_area_struct *vma)
 	return vma_start_anon_pgoff(vma) == vma->vm_start >> PAGE_SHIFT;
 }
 
+#ifdef CONFIG_ANON_VMA_LAZY
+/*
+ * @vma is about to be freed. Whoever set the hint had @vma read locked, so that
+ * now, detached, it does not become the hint any more. Who has read the hint does
+ * so in an RCU section, in which the memory of @vma remains that of a VMA.
+ */
+static inline void vma_forget_anon_vma_lazy(struct vm_area_struct *vma)
+{
+	if (READ_ONCE(vma->vm_mm->anon_vma_lazy_hint) == vma)
+		WRITE_ONCE(vma->vm_mm->anon_vma_lazy_hint, NULL);
+}
+#else
+static inline void vma_forget_anon_vma_lazy(struct vm_area_struct *vma)
+{
+}
+#endif
+
 #endif /* __MM_ANON_VMA_TREE_H */

@@ -110,6 +110,7 @@ typedef mm_struct {
 	byte pte[2];
 	byte grace_period;	/* RCU readers that free_mm() waits for */
 	bool grabbed;		/* mmgrab() */
+	byte hint;		/* anon_vma_lazy_hint */
 };
 mm_struct mm[2];
 
@@ -330,22 +331,38 @@ inline vma_end_read(v_)
  */
 inline vma_trylock_read_rcu(mm_, addr_)
 {
-	/* mas_walk(): the root (rmap is anything but NONE), then a node of the tree */
-	atomic {
-		touch(mm_);
-		if
-		:: !mm[mm_].mt_destroyed -> rmap = EAGAIN
-		:: else -> rmap = NONE
-		fi
-	}
+	atomic { touch(mm_); rmap = mm[mm_].hint };
 	atomic {
 		if
 		:: rmap != NONE ->
-			MUST(tree_used_after_free, !mm[mm_].mt_node_freed);
-			rmap = mm[mm_].mt[addr_]
+			touch_vma(rmap);
+			if
+			:: vma[rmap].addr != addr_ -> rmap = NONE
+			:: else
+			fi
 		:: else
 		fi
 	}
+	if
+	:: rmap == NONE ->
+		/* mas_walk(): the root (rmap is anything but NONE), then a node */
+		atomic {
+			touch(mm_);
+			if
+			:: !mm[mm_].mt_destroyed -> rmap = EAGAIN
+			:: else -> rmap = NONE
+			fi
+		}
+		atomic {
+			if
+			:: rmap != NONE ->
+				MUST(tree_used_after_free, !mm[mm_].mt_node_freed);
+				rmap = mm[mm_].mt[addr_]
+			:: else
+			fi
+		}
+	:: else
+	fi;
 #ifdef NO_TRYLOCK
 	/* Waits for the writer, under the folio lock. */
 	atomic {
@@ -392,7 +409,7 @@ inline vma_trylock_read_rcu(mm_, addr_)
 		}
 		if
 		:: i != NONE -> vma_end_read(i); rmap = NONE; i = NONE
-		:: else
+		:: else -> atomic { touch(mm_); mm[mm_].hint = rmap }
 		fi
 	fi
 #endif
@@ -462,6 +479,15 @@ inline vma_mark_detached(v_)
 		vma[v_].refcnt = 0;
 		vma[v_].wlocked = false
 	}
+#ifndef NO_HINT_FORGET
+	/* vm_area_free(), vma_forget_anon_vma_lazy() */
+	d_step {
+		if
+		:: mm[vma[v_].vm_mm].hint == v_ -> mm[vma[v_].vm_mm].hint = NONE
+		:: else
+		fi
+	}
+#endif
 }
 
 /* A struct that is new or was freed becomes a VMA, write locked. Not a step. */
@@ -1098,6 +1124,7 @@ proctype Exit()
 	d_step {
 		mm[0].freed = false;
 		mm[0].mt_destroyed = false;
+		mm[0].hint = NONE;
 		mm[0].mt_node_freed = false;
 		mm[0].pte[0] = PTE_OTHER;
 		vma_attach(2, 0, 0)
@@ -1638,6 +1665,9 @@ proctype Merge()
 	:: d_step { !mm[0].mmap_writer -> vma_attach(0, 0, 1); vma[0].handle = H_VMA }
 	:: d_step { vma_attach(0, 1, 0); vma[0].handle = H_VMA }
 		exit_mmap(1, 0)
+	:: mm[0].grace_period = rcu_readers;
+		/* The slab is not used any more. */
+		d_step { !mm[0].grace_period -> vma[0].gone = true }
 	fi
 }
 
@@ -1862,6 +1892,15 @@ proctype Fault(byte me)
 		took(VMA);
 		vma[0].refcnt++
 	   }
+		/* To be lazy at first takes no more than that. */
+		if
+		:: vma[0].handle == H_NULL ->
+			if
+			:: prepare_lazy()
+			:: true		/* the sysctl says no */
+			fi
+		:: else
+		fi;
 		if
 		:: (large -> owns(vma[0].handle) : vma[0].handle != H_NULL)
 #ifdef NO_MMAP_LOCK
@@ -1907,19 +1946,28 @@ proctype Fault(byte me)
 }
 
 /*
- * __split_vma(): reads the handle (vm_area_dup()) before the VMA is write locked.
- * The new half is VMA 1, the page of fault 0 lies in it.
+ * __split_vma(): reads the handle (vm_area_dup()) with the VMA write locked. The
+ * new half is VMA 1, the page of fault 0 lies in it.
  */
 proctype Split()
 {
 	LOCALS;
 
 	mmap_write_lock(0);
+	/* can_vma_merge_left() and its like compare anon_vmas before that. */
+	i = own;
+#ifdef NO_SPLIT_LOCK
 	m = vma[0].handle;
 	vma_start_write(0);
+#else
+	vma_start_write(0);
+	m = vma[0].handle;
+#endif
 	MUST(handle_denies_folios, !(m == H_NULL && fault_lazy[0]));
 	MUST(handle_went_back, m == vma[0].handle);
+	MUST(handle_went_back, i == own);
 	m = 0;
+	i = 0;
 	mmap_write_unlock(0)
 }
 
@@ -1979,9 +2027,16 @@ init {
 		mm[0].mt[1] = NONE;
 		mm[1].mt[0] = NONE;
 		mm[1].mt[1] = NONE;
+		mm[0].hint = NONE;
+		mm[1].hint = NONE;
 		mm[0].users = 1;
 		mm[1].users = 1;
 		vma_attach(0, 0, 0);
+		/* Somebody was here before, or not. */
+		if
+		:: true
+		:: mm[0].hint = 0
+		fi;
 		vma[0].handle = H_VMA;
 		mm[0].pte[0] = PTE_MAPPED;
 		mapcount = 1;

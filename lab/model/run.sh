@@ -44,13 +44,14 @@ scenarios=(FORK MREMAP MUNMAP EXIT MIGRATE LOCKS SWAP COPY POISON MERGE UPGRADE 
 # The macro that takes a rule away, the scenario that shows it, the claim that
 # fails first, and what it is that is taken away.
 rules=(
-	"NO_FIRST_MAPPED     EXIT    vma_used_after_free  R3 folio_mapped() before the mm is used"
+	"NO_FIRST_MAPPED     EXIT    mm_used_after_free   R3 folio_mapped() before the mm is used"
 	"NO_SECOND_MAPPED    MUNMAP  walked_wrong_pte     R3 folio_mapped() again under the VMA lock"
 	"NO_MAPPING_RECHECK  FORK    walked_wrong_pte     R3 mapping again under the VMA lock"
 	"NO_INDEX_RECHECK    MREMAP  walked_wrong_pte     R3 index again under the VMA lock"
 	"NO_CONTENDED        MREMAP  mapping_not_found    R3 contended is not unmapped"
 	"NO_VM_MM_CHECK      MERGE   walked_wrong_pte     R3 the VMA that was locked is of that mm"
 	"NO_RANGE_CHECK      MERGE   walked_wrong_pte     R3 the VMA that was locked is at that address"
+	"NO_HINT_FORGET      MERGE   vma_used_after_free  R3 a VMA that is freed is not the hint any more"
 	"NO_RCU_FREE         EXIT    mm_used_after_free   R4 an mm is freed after a grace period"
 	"NO_MT_RCU           EXIT    tree_used_after_free R4 exit_mmap() leaves the tree in RCU mode"
 	"NO_MT_IN_RCU        COPY    tree_used_after_free R4 nothing is lazy while dup_mmap() builds the tree"
@@ -71,7 +72,8 @@ rules=(
 	"NO_LAZY_RECHECK     UPGRADE handle_went_back     R11 a lazy store never overwrites an anon_vma"
 	"NO_LOSER_FREE       UPGRADE anon_vma_lost        R11 the loser frees what it allocated"
 	"NO_LINK_FIRST       UPGRADE named_not_on_chain   R11 the AVC first, then the handle"
-	"NO_MMAP_LOCK        UPGRADE handle_denies_folios R10 the handle changes with mmap_lock held"
+	"NO_MMAP_LOCK        UPGRADE handle_went_back     R10 an anon_vma comes with mmap_lock held"
+	"NO_SPLIT_LOCK       UPGRADE handle_went_back     R10 a split copies the handle with the VMA write locked"
 	"NO_FOLIO_TRYLOCK    LAZY_AGAIN mapping_not_found going back: the folio lock keeps out who has its anon_vma"
 	"NO_AGAIN_VMA_LOCK   LAZY_AGAIN lazy_but_shared   going back: the VMA write lock keeps out faults"
 	"NO_UPGRADED_FIRST   LAZY_AGAIN handle_denies_folios going back: UPGRADED before the first folio is lazy"

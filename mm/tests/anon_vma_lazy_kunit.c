@@ -686,6 +686,38 @@ static void first_fault_switched_off(struct kunit *test)
 	expect_regular(test, folio, vma_anon_vma(vma), 1);
 }
 
+/* A VMA writer elsewhere does not matter, unless an anon_vma is needed. */
+static void first_fault_vma_lock(struct kunit *test)
+{
+	const unsigned int flags = FAULT_FLAG_VMA_LOCK | FAULT_FLAG_WRITE |
+				   FAULT_FLAG_ALLOW_RETRY;
+	struct vm_area_struct *vma = map_area(test), *big, *locked;
+	vm_fault_t ret = VM_FAULT_RETRY, big_ret = 0;
+
+	big = map(test, AREA + SZ_4M, ANON_VMA_LAZY_MAX - PAGE_SIZE);
+	KUNIT_ASSERT_PTR_EQ(test, big, map(test, big->vm_end, PAGE_SIZE));
+
+	mmap_write_lock(current->mm);
+	locked = lock_vma_under_rcu(current->mm, AREA);
+	if (locked) {
+		ret = handle_mm_fault(locked, AREA, flags, NULL);
+		if (!(ret & VM_FAULT_RETRY))
+			vma_end_read(locked);
+	}
+	locked = lock_vma_under_rcu(current->mm, big->vm_start);
+	if (locked) {
+		big_ret = handle_mm_fault(locked, big->vm_start, flags, NULL);
+		if (!(big_ret & VM_FAULT_RETRY))
+			vma_end_read(locked);
+	}
+	mmap_write_unlock(current->mm);
+
+	KUNIT_EXPECT_FALSE(test, ret & (VM_FAULT_RETRY | VM_FAULT_ERROR));
+	expect_lazy_vma(test, vma);
+	KUNIT_EXPECT_TRUE(test, big_ret & VM_FAULT_RETRY);
+	KUNIT_EXPECT_NULL(test, big->anon_vma);
+}
+
 /* The bound is for the first fault, and for the one after a VMA has grown. */
 static void outgrow(struct kunit *test)
 {
@@ -1223,6 +1255,35 @@ static void resolve_locks(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, refcount_read(&vma->vm_refcnt), refs);
 }
 
+/* What was found last is looked at first, as long as it is there. */
+static void resolve_hint(struct kunit *test)
+{
+	struct vm_area_struct *vma = map_area(test), *other;
+	struct folio *folio = fault(test, current->mm, AREA), *other_folio;
+	struct mm_struct *mm = current->mm;
+
+	other = map(test, AREA + 2 * AREA_SIZE, AREA_SIZE);
+	other_folio = fault(test, mm, AREA + 2 * AREA_SIZE);
+
+	KUNIT_EXPECT_PTR_EQ(test, resolve(folio), vma);
+	KUNIT_EXPECT_PTR_EQ(test, mm->anon_vma_lazy_hint, vma);
+	KUNIT_EXPECT_PTR_EQ(test, resolve(other_folio), other);
+	KUNIT_EXPECT_PTR_EQ(test, mm->anon_vma_lazy_hint, other);
+
+	/* Another VMA that is freed does not matter. */
+	KUNIT_ASSERT_EQ(test, vm_munmap(AREA, AREA_SIZE), 0);
+	KUNIT_EXPECT_PTR_EQ(test, mm->anon_vma_lazy_hint, other);
+	KUNIT_ASSERT_EQ(test, vm_munmap(AREA + 2 * AREA_SIZE, AREA_SIZE), 0);
+	KUNIT_EXPECT_NULL(test, mm->anon_vma_lazy_hint);
+
+	/* A child has its own. */
+	vma = map_area(test);
+	folio = fault(test, mm, AREA);
+	KUNIT_EXPECT_PTR_EQ(test, resolve(folio), vma);
+	KUNIT_EXPECT_PTR_EQ(test, mm->anon_vma_lazy_hint, vma);
+	KUNIT_EXPECT_NULL(test, fork_vma(test, vma, true)->vm_mm->anon_vma_lazy_hint);
+}
+
 /* Contended is not the same as not mapped. */
 static void resolve_write_locked(struct kunit *test)
 {
@@ -1469,6 +1530,7 @@ static struct kunit_case anon_vma_lazy_test_cases[] = {
 	KUNIT_CASE(mapping_kinds),
 	KUNIT_CASE(first_fault),
 	KUNIT_CASE(first_fault_switched_off),
+	KUNIT_CASE(first_fault_vma_lock),
 	KUNIT_CASE(outgrow),
 	KUNIT_CASE(large_from_the_start),
 	KUNIT_CASE(upgrade_vma),
@@ -1490,6 +1552,7 @@ static struct kunit_case anon_vma_lazy_test_cases[] = {
 	KUNIT_CASE_SLOW(back_in_parent),
 	KUNIT_CASE_SLOW(back_in_child),
 	KUNIT_CASE(resolve_locks),
+	KUNIT_CASE(resolve_hint),
 	KUNIT_CASE(resolve_write_locked),
 	KUNIT_CASE(resolve_no_vma),
 	KUNIT_CASE(resolve_moved),

@@ -2766,6 +2766,96 @@ TEST_F(lazy, swap_disk)
 	ASSERT_TRUE(check(p + len(10), 2 * NR - 10, TAG + 10));
 }
 
+/*
+ * A page that is read back while it is still being written to a device that must
+ * not see it change is mapped as if it was shared: the next write is a fault.
+ */
+static long nr_hits;
+
+static long minor_faults(void)
+{
+	struct rusage ru;
+
+	return getrusage(RUSAGE_SELF, &ru) ? 0 : ru.ru_minflt;
+}
+
+static bool rewrite(char *p, size_t n, unsigned int tag)
+{
+	bool ok = check(p, n, tag);
+	long before = minor_faults();
+
+	/* Half of them early, so they are copied; the others when that is over */
+	fill(p, n / 2, tag + n);
+	usleep(20000);
+	fill(p + len(n / 2), n / 2, tag + n + n / 2);
+	nr_hits += minor_faults() - before;
+	return ok && swap_out_and_check(p, n, tag + n);
+}
+
+static bool rewrite_early(char *p, size_t n, unsigned int tag)
+{
+	bool ok = true;
+
+	nr_hits = 0;
+	for (int try = 0; ok && nr_hits < (long)n && try < 20; try++) {
+		fill(p, n, tag);
+		madvise(p, len(n), MADV_PAGEOUT);
+		ok = rewrite(p, n, tag);
+	}
+	note("%ld pages were rewritten early", nr_hits);
+	return ok;
+}
+
+/* The test, which is to be on one CPU with the device's worker, comes first. */
+static const char *stable_disk_swap(void)
+{
+	const struct sched_param param = { .sched_priority = 1 };
+	char path[64];
+	cpu_set_t cpus;
+	bool ok;
+	int fd;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(0, &cpus);
+	if (!tweak("/sys/devices/virtual/workqueue/cpumask", "1") ||
+	    sched_setaffinity(0, sizeof(cpus), &cpus) ||
+	    sched_setscheduler(0, SCHED_FIFO, &param))
+		return "no way to be faster than the device";
+	if (!disk_swap())
+		return "no loop device to swap to";
+	/* Without a user the device would go away. */
+	fd = open(disk, O_RDONLY | O_CLOEXEC);
+	snprintf(path, sizeof(path), "/sys/block/%s/queue/stable_writes",
+		 strrchr(disk, '/') + 1);
+	ok = put(path, "1") && swap_cycle();
+	close(fd);
+	return ok ? NULL : "no stable writes";
+}
+
+TEST_F_TIMEOUT(lazy, swap_stable_writes, 60)
+{
+	const char *why = stable_disk_swap();
+	char *p = map(8, NR);
+	struct kid *k;
+
+	if (why)
+		SKIP(return, "%s", why);
+	fill(p, NR, TAG);
+	ASSERT_TRUE(swap_out(p, NR, 0));
+	sleep(1);
+	/* Written by now */
+	ASSERT_TRUE(rewrite(p, NR, TAG));
+	if (nr_hits >= NR)
+		SKIP(return, "the first write to any page is a fault");
+	ASSERT_TRUE(rewrite_early(p, NR, TAG));
+	if (nr_hits < NR)
+		SKIP(return, "never early enough");
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, rewrite_early, p, NR, TAG3));
+	ASSERT_TRUE(check(p, NR, TAG + NR));
+}
+
 /* Migration */
 
 TEST_F(lazy, migrate)
@@ -2899,10 +2989,15 @@ static void *write_lock(void *arg)
 	return NULL;
 }
 
-static bool start_writer(struct writer *w, char *p, size_t n)
+static bool start_thread(struct writer *w, void *(*fn)(void *), char *p, size_t n)
 {
 	*w = (struct writer){ .p = p, .n = n };
-	return !pthread_create(&w->thread, NULL, write_lock, w);
+	return !pthread_create(&w->thread, NULL, fn, w);
+}
+
+static bool start_writer(struct writer *w, char *p, size_t n)
+{
+	return start_thread(w, write_lock, p, n);
 }
 
 static bool stop_writer(struct writer *w)
@@ -3195,6 +3290,23 @@ TEST_F(anon, mthp_child)
 static bool is_huge(char *p)
 {
 	return check_huge_anon(p, MB(2), 1, read_pmd_pagesize());
+}
+
+/* The pages of a mapping that was only read from: one each if that is small */
+static bool is_huge_zero(char *p)
+{
+	return pfn_of(p) && pfn_of(p + psize()) == pfn_of(p) + 1;
+}
+
+/*
+ * Room for a huge page in a VMA that was lazy and has grown since its last fault.
+ * No page table there yet: its pages are in front.
+ */
+static char *map_grown(size_t page)
+{
+	map(page - NR, NR);
+	fill(at(page - NR), NR, TAG);
+	return map(page, MB(2) / psize());
 }
 
 static bool thp_setup(void)
@@ -3630,6 +3742,33 @@ TEST_F(anon, uffd_move_huge)
 	close(fd);
 }
 
+/* The same with the huge zero page, which is replaced when it is written to */
+TEST_F(anon, uffd_move_huge_zero)
+{
+	size_t n = MB(2) / psize();
+	char *p = map(n, n), *q = map_grown(3 * n);
+	int fd = open_uffd(UFFD_FEATURE_MOVE);
+
+	if (fd < 0)
+		SKIP(return, "no UFFDIO_MOVE");
+	if (!thp_setup())
+		SKIP(return, "no THP of 2 MB");
+	ASSERT_EQ(madvise(p, len(n), MADV_HUGEPAGE), 0);
+	ASSERT_TRUE(check_zero(p, n, 0));
+	if (!is_huge_zero(p))
+		SKIP(return, "no huge zero page to be had");
+	ASSERT_EQ(uffd_register(fd, q, len(n), true, false, false), 0);
+	ASSERT_TRUE(uffd_move(fd, q, p, n));
+	ASSERT_EQ(uffd_unregister(fd, q, len(n)), 0);
+	ASSERT_TRUE(is_huge_zero(q));
+	ASSERT_EQ(madvise(q - len(NR), len(NR + n), MADV_HUGEPAGE), 0);
+	fill(q, n, TAG2);
+	ASSERT_TRUE(is_huge(q - len(NR)));
+	ASSERT_TRUE(swap_out_and_check(q, n, TAG2));
+	ASSERT_TRUE(swap_out_and_check(q - len(NR), NR, TAG));
+	close(fd);
+}
+
 /* Somebody else's system call faults the pages in. */
 TEST_F(lazy, remote_write)
 {
@@ -3712,6 +3851,91 @@ TEST_F(lazy, coredump)
 	EXPECT_EQ(find_stamps(fd, NR, TAG), NR);
 	EXPECT_EQ(find_stamps(fd, NR, TAG2), NR);
 	close(fd);
+}
+
+/* It is charged for memory while it is read-only only if it may have pages. */
+static bool is_accounted(char *p, size_t n, unsigned int want)
+{
+	FILE *f = fopen("/proc/self/smaps", "r");
+	bool found = false, here = false;
+	char line[512];
+
+	while (f && !found && fgets(line, sizeof(line), f)) {
+		unsigned long start, end;
+
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			here = start <= (unsigned long)p && (unsigned long)p < end;
+		found = here && !strncmp(line, "VmFlags:", 8);
+	}
+	if (f)
+		fclose(f);
+	if (found && !!strstr(line, " ac") == want)
+		return true;
+	note("%p: %s", p, found ? line : "not found");
+	return false;
+}
+
+TEST_F(anon, account)
+{
+	char *p = map(8, NR), *q = map(100, NR);
+	struct kid *k;
+
+	fill(p, 1, TAG);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, do_protect, p, NR, PROT_READ));
+	ASSERT_TRUE(in(k, is_accounted, p, NR, true));
+	ASSERT_TRUE(do_protect(q, NR, PROT_READ));
+	ASSERT_TRUE(is_accounted(q, NR, false));
+	ASSERT_TRUE(do_protect(q, NR, PROT_READ | PROT_WRITE));
+	fill(q, 1, TAG);
+	ASSERT_TRUE(do_protect(q, NR, PROT_READ));
+	ASSERT_TRUE(is_accounted(q, NR, true));
+}
+
+/* In the page tables of a VMA with private pages nothing is left to the file. */
+TEST_F(anon, collapse_file)
+{
+	size_t n = MB(2) / psize();
+	char *p, *s = at(4 * n);
+
+	if (!thp_setup())
+		SKIP(return, "no THP of 2 MB");
+	backing = memfd_create("anon_vma_lazy", MFD_CLOEXEC);
+	ASSERT_GE(backing, 0);
+	ASSERT_EQ(ftruncate(backing, ARENA_SIZE), 0);
+	ASSERT_EQ(mmap(s, len(n), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+		       backing, len(n)), s);
+	fill(s, n, TAG);
+	p = map(n, n / 2);
+	fill(p, NR, TAG2);
+	map(n + n / 2, n / 2);
+	ASSERT_TRUE(count_vmas(p, n, 1));
+	if (madvise(s, len(n), MADV_COLLAPSE))
+		SKIP(return, "no collapse: %s", strerror(errno));
+	ASSERT_TRUE(check_huge_shmem(s, MB(2), 1, MB(2)));
+	ASSERT_TRUE(check(p, NR, TAG2));
+	ASSERT_TRUE(check(p + len(NR), n - NR, TAG + NR));
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG2));
+}
+
+/* Collapses only what has pages. */
+TEST_F_TIMEOUT(anon, khugepaged, 60)
+{
+	size_t n = MB(2) / psize();
+	char *p = map(n, n / 2);
+
+	if (!thp_setup() ||
+	    !tweak(THP "khugepaged/scan_sleep_millisecs", "10") ||
+	    !tweak(THP "khugepaged/alloc_sleep_millisecs", "10"))
+		SKIP(return, "no THP of 2 MB");
+	fill(p, NR, TAG);
+	map(n + n / 2, n / 2);
+	ASSERT_EQ(madvise(p, len(n), MADV_HUGEPAGE), 0);
+	for (int try = 0; !is_huge(p) && try < 200; try++)
+		usleep(100000);
+	ASSERT_TRUE(is_huge(p));
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
 }
 
 /* Fork must copy guards, although there is no page. */
@@ -4032,6 +4256,136 @@ TEST_F_TIMEOUT(lazy, hwpoison_contended, 60)
 		unpoison_memory(pfn[i]);
 }
 
+/*
+ * Migration tries again and again to move pages that it cannot move. While it has
+ * them memory failure cannot take them from the LRU, and only marks them.
+ */
+static void *keep_moving(void *arg)
+{
+	struct writer *w = arg;
+	int nodes[w->n], status[w->n];
+
+	for (size_t i = 0; i < w->n; i++)
+		nodes[i] = 1;
+	while (!__atomic_load_n(&w->stop, __ATOMIC_RELAXED))
+		move_pages(0, w->p, w->n, nodes, status);
+	return NULL;
+}
+
+/* The first page that stays mapped, poisoned. Those in front are gone. */
+static size_t poison_mapped(char *p, size_t n)
+{
+	struct writer w;
+	int fd = -1;
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		bool busy;
+
+		/* As many as fit in a pipe */
+		if (i % NR == 0) {
+			close(fd);
+			fd = hold_pages(p + len(i), NR);
+		}
+		if (!start_thread(&w, keep_moving, p + len(i - i % NR), NR))
+			return n;
+		usleep(i * 500);
+		sh->bus[0].nr = 0;
+		busy = madvise(p + len(i), psize(), MADV_HWPOISON) && errno == EBUSY;
+		stop_writer(&w);
+		/* Else migration saw that it is poisoned, and unmapped it. */
+		if (busy && pfn_of(p + len(i)))
+			break;
+	}
+	close(fd);
+	note("%zu of %zu pages were gone before one was not", i, n);
+	return i;
+}
+
+/* Reclaim unmaps it for good, a busy VMA or not. */
+TEST_F_TIMEOUT(lazy, hwpoison_reclaim, 60)
+{
+	const size_t n = 4 * NR;
+	char *p = map(8, n), *bad;
+	unsigned long pfn[n];
+	struct writer w;
+	size_t i;
+	bool ok;
+
+	if (!have_node1())
+		SKIP(return, "one node only");
+	ASSERT_TRUE(catch_sigbus(NULL, 0, 0));
+	fill(p, n, TAG);
+	ASSERT_TRUE(move_to_node(p, n, 0));
+	for (i = 0; i < n; i++)
+		pfn[i] = pfn_of(p + len(i));
+	ASSERT_TRUE(start_writer(&w, p, n));
+	i = poison_mapped(p, n);
+	ok = i < n && reclaim_all(p, n);
+	ASSERT_TRUE(stop_writer(&w));
+	if (i == n)
+		SKIP(return, "no page stayed");
+	bad = p + len(i);
+	EXPECT_TRUE(ok);
+	EXPECT_EQ(sh->bus[0].nr, 0);
+	EXPECT_TRUE(poisoned(bad, 1, 0));
+	EXPECT_TRUE(check(bad + psize(), n - i - 1, TAG + i + 1));
+	munmap(p, len(n));
+	for (i = 0; i < n; i++)
+		unpoison_memory(pfn[i]);
+}
+
+/*
+ * So does who takes the memory offline, and moves what is not poisoned. This is
+ * for good: with poison in it memory cannot come online again.
+ */
+TEST_F_TIMEOUT(anon, hwpoison_offline, 120)
+{
+	const size_t n = 4 * NR;
+	char *p = map(8, n), *hog = map(4096, 2048), *bad, path[64], buf[64];
+	unsigned long pfn[n], block;
+	struct writer w;
+	size_t i;
+	bool ok;
+
+	if (!have_node1())
+		SKIP(return, "one node only");
+	if (!get("/sys/devices/system/memory/block_size_bytes", buf, sizeof(buf)))
+		SKIP(return, "no memory hotplug");
+	block = strtoul(buf, NULL, 16) / psize();
+	/* The end of a node is used first, and has reserved pages: take it away. */
+	snprintf(buf, sizeof(buf), "%zu", block / (MB(2) / psize()));
+	tweak("/sys/devices/system/node/node0/hugepages/hugepages-2048kB/nr_hugepages",
+	      buf);
+	fill(hog, 2048, TAG2);
+	ASSERT_TRUE(catch_sigbus(NULL, 0, 0));
+	fill(p, n, TAG);
+	ASSERT_TRUE(move_to_node(p, n, 0));
+	for (i = 0; i < n; i++)
+		pfn[i] = pfn_of(p + len(i));
+	snprintf(path, sizeof(path), "/sys/devices/system/memory/memory%lu/valid_zones",
+		 pfn[0] / block);
+	if (!get(path, buf, sizeof(buf)) || strcmp(buf, "Movable\n"))
+		SKIP(return, "not in movable memory, boot with movablecore=");
+	ASSERT_TRUE(start_writer(&w, p, n));
+	i = poison_mapped(p, n);
+	snprintf(path, sizeof(path), "/sys/devices/system/memory/memory%lu/state",
+		 pfn[i % n] / block);
+	ok = i < n && put(path, "offline");
+	ASSERT_TRUE(stop_writer(&w));
+	if (i == n)
+		SKIP(return, "no page stayed");
+	if (!ok && pfn_of(p + len(i)) == pfn[i])
+		SKIP(return, "the memory cannot go offline");
+	bad = p + len(i);
+	EXPECT_TRUE(ok);
+	EXPECT_EQ(sh->bus[0].nr, 0);
+	/* Without a look into pagemap: that would touch the struct page. */
+	EXPECT_TRUE(poisoned(bad, 1, 0));
+	EXPECT_TRUE(check(bad + psize(), n - i - 1, TAG + i + 1));
+	EXPECT_TRUE(swap_out_and_check(bad + psize(), n - i - 1, TAG + i + 1));
+}
+
 TEST_F(lazy, soft_offline)
 {
 	char *p = map(8, NR);
@@ -4330,6 +4684,67 @@ TEST_F(lazy, count_fork)
 		EXPECT_GE(chains, 2 * NR_VMAS * 9 / 10);
 	}
 	ASSERT_TRUE(in(k, check_many, NULL, 0, 0));
+}
+
+/*
+ * Fork needs memory that is not there, and what can be reclaimed is mostly pages
+ * of the very process: of VMAs that it has locked, and of VMAs that it has not.
+ */
+static long fork_pressed(void)
+{
+	struct timespec start, end;
+	int status;
+
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	for (size_t i = 0; i < 4; i++) {
+		pid_t pid;
+
+		/* New ones, lazy again */
+		map_many();
+		pid = fork();
+		if (!pid) {
+			fill(at(8 + 3 * i), 2, TAG + 3 * i);
+			_exit(!check_many(NULL, 0, 0));
+		}
+		if (pid < 0 || waitpid(pid, &status, 0) != pid || status) {
+			note("fork %zu: %d, status %#x", i, pid, status);
+			return -1;
+		}
+		if (!check_many(NULL, 0, 0))
+			return -1;
+	}
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	return (end.tv_sec - start.tv_sec) * 1000 +
+	       (end.tv_nsec - start.tv_nsec) / 1000000;
+}
+
+TEST_F_TIMEOUT(lazy, fork_pressure, 90)
+{
+	char path[PATH_MAX + 20], buf[32];
+	size_t file = variant->file ? len(2 * NR_VMAS) : 0;
+	struct rusage ru, kids;
+	long ms, ms_off = 0;
+
+	map_many();
+	snprintf(path, sizeof(path), "%s/memory.current", memcg);
+	snprintf(buf, sizeof(buf), "%zu", get_num(path) - MB(1) / 2 - file);
+	snprintf(path, sizeof(path), "%s/memory.max", memcg);
+	ASSERT_TRUE(put(path, buf));
+	if (variant->on) {
+		ASSERT_TRUE(put(SWITCH, "0"));
+		ms_off = fork_pressed();
+		ASSERT_GE(ms_off, 0);
+		ASSERT_TRUE(put(SWITCH, "1"));
+	}
+	ms = fork_pressed();
+	ASSERT_GE(ms, 0);
+	ASSERT_EQ(getrusage(RUSAGE_SELF, &ru), 0);
+	ASSERT_EQ(getrusage(RUSAGE_CHILDREN, &kids), 0);
+	note("%ld ms, %ld ms with the switch off, %ld pages were read from swap",
+	     ms, ms_off, ru.ru_majflt + kids.ru_majflt);
+	EXPECT_GT(ru.ru_majflt + kids.ru_majflt, 0);
+	if (variant->on)
+		EXPECT_LT(ms, 5 * ms_off + 5000);
 }
 
 /*
@@ -5488,6 +5903,42 @@ TEST_F(counters, size)
 	EXPECT_TRUE(counted_only(" upgrade_size "));
 }
 
+/*
+ * The huge zero page is replaced without another look at the VMA. So this must be
+ * done with when it is mapped, even if there is no memory to do it in time.
+ */
+TEST_F_TIMEOUT(counters, huge_zero, 60)
+{
+	size_t n = MB(2) / psize();
+	bool failed = true;
+	char *p;
+
+	if (!thp_setup())
+		SKIP(return, "no THP of 2 MB");
+	fail_setup();
+	for (int i = 1; failed && i < 50; i++) {
+		bool zero;
+
+		p = map_grown(n);
+		ASSERT_EQ(madvise(p - len(NR), len(NR + n), MADV_HUGEPAGE), 0);
+		ASSERT_TRUE(read_counters(counters));
+		fail_nth(i);
+		FORCE_READ(*p);
+		failed = did_fail();
+		zero = is_huge_zero(p);
+		if (!failed && !zero)
+			SKIP(return, "no huge zero page to be had");
+		if (zero)
+			ASSERT_EQ(counted("upgrade_size") + counted("upgrade_large"), 1);
+		fill(p, n, TAG2);
+		ASSERT_EQ(is_huge(p - len(NR)), zero);
+		ASSERT_EQ(counted("upgrade_size") + counted("upgrade_large"), 1);
+		ASSERT_TRUE(swap_out_and_check(p, n, TAG2));
+		ASSERT_TRUE(swap_out_and_check(p - len(NR), NR, TAG));
+	}
+	ASSERT_FALSE(failed);
+}
+
 /* A lazy VMA that was never shared moves for nothing. */
 TEST_F(counters, mremap)
 {
@@ -5527,6 +5978,75 @@ TEST_F(counters, swap)
 	ASSERT_TRUE(check(p, NR, TAG));
 	EXPECT_GE(counted("upgrade_swap"), 1);
 	EXPECT_TRUE(counted_only(" upgrade_swap "));
+}
+
+/* The upgrade needs the mmap_lock, which another thread holds more often than not. */
+static void *check_some(void *arg)
+{
+	for (size_t i = (size_t)arg - 1; i < NR_VMAS; i += 3)
+		if (!check(at(8 + 3 * i), 2, TAG + 3 * i))
+			return NULL;
+	return arg;
+}
+
+TEST_F_TIMEOUT(counters, swap_contended, 60)
+{
+	char *q = map(2000, 256);
+	pthread_t thread[3];
+	struct writer w;
+	struct kid *k;
+	void *ret;
+
+	map_many();
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(reclaim_all(at(8), 3 * NR_VMAS));
+	ASSERT_TRUE(read_counters(counters));
+	quit(k);
+	for (int try = 0; counted("again") < NR_VMAS && try < 100; try++)
+		usleep(100000);
+	ASSERT_GE(counted("again"), NR_VMAS);
+	fill(q, 256, TAG2);
+	ASSERT_TRUE(read_counters(counters));
+	ASSERT_TRUE(start_writer(&w, q, 256));
+	for (size_t i = 1; i <= 3; i++)
+		pthread_create(&thread[i - 1], NULL, check_some, (void *)i);
+	for (size_t i = 0; i < 3; i++) {
+		pthread_join(thread[i], &ret);
+		EXPECT_NE(ret, NULL);
+	}
+	ASSERT_TRUE(stop_writer(&w));
+	EXPECT_EQ(counted("upgrade_swap"), NR_VMAS);
+	EXPECT_TRUE(counted_only(" upgrade_swap "));
+	ASSERT_TRUE(check_unshared(NULL, 0, 0));
+}
+
+/* Not exclusive while it is written, but nobody else's: lazy in a child. */
+static bool read_early(char *p, size_t n, unsigned int tag)
+{
+	fill(p, n, tag);
+	madvise(p, len(n), MADV_PAGEOUT);
+	return check(p, n, tag);
+}
+
+TEST_F(counters, swap_stable_writes)
+{
+	const char *why = stable_disk_swap();
+	char *p = map(8, NR);
+	struct kid *k;
+
+	if (why)
+		SKIP(return, "%s", why);
+	ASSERT_TRUE(rewrite_early(p, NR, TAG));
+	if (nr_hits < NR)
+		SKIP(return, "never early enough");
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, read_early, p, NR, TAG2));
+	ASSERT_TRUE(read_counters(counters));
+	ASSERT_TRUE(in(k, swap_out, p, NR, 0));
+	EXPECT_GE(counted("walk"), NR);
+	ASSERT_TRUE(in(k, check, p, NR, TAG2));
 }
 
 TEST_F(counters, ksm)
