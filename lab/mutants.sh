@@ -97,7 +97,7 @@ run()
 	shift 2
 	[ -z "$name" ] || words=(-c "lazy_mutant=$name")
 	case $test in
-	kunit) "$lab/kunit.sh" "${words[@]}" "$kernel" ;;
+	kunit) "$lab/kunit.sh" -t 120 "${words[@]}" "$kernel" ;;
 	quick) "$lab/quick.sh" -t 600 -T "$linux" "${words[@]}" "$kernel" "$@" ;;
 	stress) "$lab/quick.sh" -t 300 -T "$linux" -n stress -P anon_vma_lazy_stress -O -t -O 60 \
 			"${words[@]}" "$kernel" ;;
@@ -118,7 +118,8 @@ for test in kunit quick vma stress; do
 	say "no mutant: $test"
 	run "" "$test" "${cases[@]}" || :
 	if grep -q '^not ok - ' "$LAB_BUILD/out" || ! grep -q '^ok - ' "$LAB_BUILD/out"; then
-		cat "$LAB_BUILD/out" "$LAB_BUILD/err" | grep -v '^ok - ' | tail -n 30 | sed 's/^/# /'
+		{ cat "$LAB_BUILD/out" "$LAB_BUILD/err" | grep -v '^ok - ' || :; } |
+			tail -n 30 | sed 's/^/# /'
 		echo "not ok - no mutant: $test"
 		bad=1
 	else
@@ -149,7 +150,7 @@ for name; do
 		killed=$((killed + 1))
 		echo "ok - mutant $name: killed by $test${what:+ $what}: $by"
 	else
-		grep -v '^ok - ' "$LAB_BUILD/out" | tail -n 20 | sed 's/^/# /'
+		{ grep -v '^ok - ' "$LAB_BUILD/out" || :; } | tail -n 20 | sed 's/^/# /'
 		echo "not ok - mutant $name: survived $tried"
 		bad=1
 	fi

@@ -100,6 +100,10 @@ static int __init anon_vma_lazy_init(void)
 }
 late_initcall(anon_vma_lazy_init);
 
+/* VM_SPECIAL, which is not a constant for GCC, and what else is never lazy */
+#define VM_NEVER_LAZY	(VM_IO | VM_PFNMAP | VM_MIXEDMAP | VM_DONTEXPAND | \
+			 VM_HUGETLB | VM_SHARED)
+
 /*
  * May @vma be lazy? Special mappings are few and their drivers' business;
  * hugetlb folios are large.
@@ -107,7 +111,7 @@ late_initcall(anon_vma_lazy_init);
 static __always_inline bool vma_can_be_anon_vma_lazy(const struct vm_area_struct *vma)
 {
 	return vma_fits_anon_vma_lazy(vma) && vma_is_address_based(vma) &&
-		!(vma->vm_flags & (VM_SPECIAL | VM_HUGETLB | VM_SHARED));
+		!(vma->vm_flags & VM_NEVER_LAZY);
 }
 
 /**
@@ -368,6 +372,57 @@ void __folio_make_anon_regular(struct folio *folio, struct vm_area_struct *vma,
 	smp_store_release(&folio->mapping,
 			  (void *)anon_vma + FOLIO_MAPPING_ANON);
 	count_vm_event(events[cause]);
+}
+
+/*
+ * The folio that @pte maps, a device exclusive entry included, in a VMA that may
+ * hold lazy folios. NULL if that is none: nothing lazy is special.
+ */
+static inline struct folio *pte_mapped_folio(pte_t pte)
+{
+	softleaf_t entry;
+
+	if (likely(pte_present(pte)))
+		return pte_special(pte) ? NULL : pfn_folio(pte_pfn(pte));
+
+	entry = softleaf_from_pte(pte);
+	if (softleaf_is_device_exclusive(entry))
+		return softleaf_to_folio(entry);
+	return NULL;
+}
+
+/**
+ * move_pte_anon_vma_lazy() - keep a lazy folio findable when its PTE moves
+ * @old: The VMA that it moves from.
+ * @old_addr: The address in @old.
+ * @new: The VMA that it moves to, which may be the same.
+ * @new_addr: The address in @new.
+ * @pte: The PTE.
+ *
+ * A lazy folio follows its address if offsets are addresses in @new. Otherwise
+ * @new has taken over @old's anon_vma and offsets, and the folio becomes regular.
+ *
+ * Context: The VMA write lock of both VMAs and both PTE locks held.
+ */
+void move_pte_anon_vma_lazy(struct vm_area_struct *old, unsigned long old_addr,
+			    struct vm_area_struct *new, unsigned long new_addr,
+			    pte_t pte)
+{
+	struct folio *folio = pte_mapped_folio(pte);
+
+	vma_assert_write_locked(old);
+	vma_assert_write_locked(new);
+
+	if (!folio || !folio_test_anon_vma_lazy(folio))
+		return;
+
+	VM_WARN_ON_FOLIO(folio->index != old_addr >> PAGE_SHIFT, folio);
+
+	if (vma_is_address_based(new) &&
+	    anon_vma_tree_may_hold_lazy(new->anon_vma))
+		WRITE_ONCE(folio->index, new_addr >> PAGE_SHIFT);
+	else
+		__folio_make_anon_regular(folio, new, ANON_VMA_LAZY_MREMAP);
 }
 
 static int make_anon_regular_pmd_entry(pmd_t *pmd, unsigned long addr,

@@ -47,6 +47,9 @@ vm_fault_t __vmf_prepare_swapin(struct vm_fault *vmf, struct folio *folio);
 void __folio_make_anon_regular(struct folio *folio,
 			       struct vm_area_struct *vma,
 			       enum anon_vma_lazy_cause cause);
+void move_pte_anon_vma_lazy(struct vm_area_struct *old, unsigned long old_addr,
+			    struct vm_area_struct *new, unsigned long new_addr,
+			    pte_t pte);
 void vma_make_anon_regular(struct vm_area_struct *vma);
 void __anon_vma_left(struct anon_vma *anon_vma, const struct vm_area_struct *vma);
 void mm_exit_anon_vma_lazy(struct mm_struct *mm);
@@ -137,6 +140,13 @@ static inline vm_fault_t __vmf_prepare_swapin(struct vm_fault *vmf,
 static inline void __folio_make_anon_regular(struct folio *folio,
 					     struct vm_area_struct *vma,
 					     enum anon_vma_lazy_cause cause)
+{
+}
+
+static inline void move_pte_anon_vma_lazy(struct vm_area_struct *old,
+					  unsigned long old_addr,
+					  struct vm_area_struct *new,
+					  unsigned long new_addr, pte_t pte)
 {
 }
 
@@ -317,60 +327,9 @@ static inline void folio_make_anon_regular(struct folio *folio,
 					   struct vm_area_struct *vma,
 					   enum anon_vma_lazy_cause cause)
 {
-	if (anon_vma_tree_may_hold_lazy(vma->anon_vma) &&
+	if (unlikely(anon_vma_tree_may_hold_lazy(vma->anon_vma)) &&
 	    folio_test_anon_vma_lazy(folio))
 		__folio_make_anon_regular(folio, vma, cause);
-}
-
-/*
- * The folio that @pte maps, a device exclusive entry included, in a VMA that may
- * hold lazy folios. NULL if that is none: nothing lazy is special.
- */
-static __always_inline struct folio *pte_mapped_folio(pte_t pte)
-{
-	softleaf_t entry;
-
-	if (likely(pte_present(pte)))
-		return pte_special(pte) ? NULL : pfn_folio(pte_pfn(pte));
-
-	entry = softleaf_from_pte(pte);
-	if (softleaf_is_device_exclusive(entry))
-		return softleaf_to_folio(entry);
-	return NULL;
-}
-
-/**
- * move_pte_anon_vma_lazy() - keep a lazy folio findable when its PTE moves
- * @old: The VMA that it moves from.
- * @old_addr: The address in @old.
- * @new: The VMA that it moves to, which may be the same.
- * @new_addr: The address in @new.
- * @pte: The PTE.
- *
- * A lazy folio follows its address if offsets are addresses in @new. Otherwise
- * @new has taken over @old's anon_vma and offsets, and the folio becomes regular.
- *
- * Context: The VMA write lock of both VMAs and both PTE locks held.
- */
-static __always_inline void
-move_pte_anon_vma_lazy(struct vm_area_struct *old, unsigned long old_addr,
-		       struct vm_area_struct *new, unsigned long new_addr, pte_t pte)
-{
-	struct folio *folio = pte_mapped_folio(pte);
-
-	vma_assert_write_locked(old);
-	vma_assert_write_locked(new);
-
-	if (!folio || !folio_test_anon_vma_lazy(folio))
-		return;
-
-	VM_WARN_ON_FOLIO(folio->index != old_addr >> PAGE_SHIFT, folio);
-
-	if (vma_is_address_based(new) &&
-	    anon_vma_tree_may_hold_lazy(new->anon_vma))
-		WRITE_ONCE(folio->index, new_addr >> PAGE_SHIFT);
-	else
-		__folio_make_anon_regular(folio, new, ANON_VMA_LAZY_MREMAP);
 }
 
 /**

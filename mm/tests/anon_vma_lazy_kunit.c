@@ -24,6 +24,7 @@
 #include <linux/slab.h>
 #include <linux/swap.h>
 
+#include "../damon/ops-common.h"
 #include "../internal.h"
 #include "../vma.h"
 
@@ -1290,8 +1291,15 @@ static void resolve_write_locked(struct kunit *test)
 	struct vm_area_struct *vma = map_area(test), *resolved;
 	struct folio *folio = fault(test, current->mm, AREA);
 	struct rmap_walk_control rwc = { .try_lock = true };
+	bool damon = IS_ENABLED(CONFIG_DAMON_PADDR), young = true;
 	anon_rmap_t got, locked;
 
+	if (damon) {
+		/* It looks at nothing else. */
+		lru_add_drain_all();
+		damon_folio_mkold(folio);
+		KUNIT_EXPECT_FALSE(test, damon_folio_young(folio));
+	}
 	mmap_write_lock(current->mm);
 	/* The mmap_lock alone does not matter. */
 	KUNIT_EXPECT_PTR_EQ(test, resolve(folio), vma);
@@ -1306,8 +1314,12 @@ static void resolve_write_locked(struct kunit *test)
 	if (locked)
 		anon_rmap_unlock_read(locked);
 	folio_unlock(folio);
+	if (damon)
+		young = damon_folio_young(folio);
 	mmap_write_unlock(current->mm);
 
+	/* Not looked at is not old. */
+	KUNIT_EXPECT_TRUE(test, young);
 	KUNIT_EXPECT_PTR_EQ(test, resolved, ERR_PTR(-EAGAIN));
 	KUNIT_EXPECT_PTR_EQ(test, got, ERR_PTR(-EAGAIN));
 	KUNIT_EXPECT_NULL(test, locked);

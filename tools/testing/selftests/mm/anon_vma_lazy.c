@@ -3504,6 +3504,44 @@ TEST_F(lazy, page_idle)
 	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
 }
 
+/* What could not be looked at is not idle. */
+TEST_F_TIMEOUT(lazy, page_idle_contended, 60)
+{
+	int fd = open("/sys/kernel/mm/page_idle/bitmap", O_RDWR | O_CLOEXEC);
+	char *p = map(8, NR);
+	uint64_t bit, bits;
+	unsigned long pfn;
+	struct writer w;
+	int idle = 0;
+
+	if (fd < 0)
+		SKIP(return, "no idle page tracking");
+	fill(p, NR, TAG);
+	madvise(p, len(NR), MADV_COLD);
+	pfn = pfn_of(p);
+	ASSERT_NE(pfn, 0);
+	bit = 1ULL << pfn % 64;
+	ASSERT_EQ(pwrite(fd, &bit, 8, pfn / 64 * 8), 8);
+	ASSERT_EQ(pread(fd, &bits, 8, pfn / 64 * 8), 8);
+	if (!(bits & bit))
+		SKIP(return, "page is not on the LRU");
+	ASSERT_TRUE(start_writer(&w, p, NR));
+	for (int i = 0; i < 300; i++) {
+		ASSERT_EQ(pwrite(fd, &bit, 8, pfn / 64 * 8), 8);
+		/* Flush the TLB, so that the access is seen. */
+		do_protect(p, NR, PROT_NONE);
+		do_protect(p, NR, PROT_READ | PROT_WRITE);
+		FORCE_READ(*p);
+		ASSERT_EQ(pread(fd, &bits, 8, pfn / 64 * 8), 8);
+		idle += !!(bits & bit);
+	}
+	ASSERT_TRUE(stop_writer(&w));
+	/* A walk by anon_vma may meet a PTE that is none while it is changed. */
+	EXPECT_LE(idle, variant->on ? 0 : 30);
+	close(fd);
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+}
+
 /* DAMON looks for what is old, and has it reclaimed, by physical address. */
 static bool __printf(1, 2) damon_put(const char *fmt, ...)
 {
