@@ -920,6 +920,37 @@ static void fork_shares(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, folio_maybe_same_anon_vma(shared, vma));
 }
 
+/* Both parts of a forked VMA are linked to the ancestors; neither is an owner. */
+static void fork_split(struct kunit *test)
+{
+	struct vm_area_struct *vma = map_area(test), *child, *right;
+	struct mm_struct *mm = new_mm(test);
+	struct anon_vma *anon_vma;
+	struct vma_iterator vmi;
+	int err;
+
+	fault(test, current->mm, AREA);
+	child = fork_vma_to(test, mm, vma, true);
+	anon_vma = vma_anon_vma(vma);
+
+	mmap_write_lock(mm);
+	vma_iter_init(&vmi, mm, AREA);
+	vma_iter_load(&vmi);
+	err = split_vma(&vmi, child, AREA + 4 * PAGE_SIZE, 0);
+	mmap_write_unlock(mm);
+	KUNIT_ASSERT_EQ(test, err, 0);
+
+	right = vma_at(mm, AREA + 4 * PAGE_SIZE);
+	KUNIT_ASSERT_NOT_NULL(test, right);
+	KUNIT_ASSERT_PTR_NE(test, right, child);
+	KUNIT_EXPECT_PTR_EQ(test, right->anon_vma, child->anon_vma);
+	KUNIT_EXPECT_EQ(test, vma_state(right), ANON_VMA_TREE_PARENT);
+	KUNIT_EXPECT_TRUE(test, is_on_chain(right, anon_vma));
+	KUNIT_EXPECT_EQ(test, chain_length(right), 1);
+	KUNIT_EXPECT_EQ(test, anon_vma->num_active_vmas, 1);
+	KUNIT_EXPECT_EQ(test, anon_vma->num_children, 1);
+}
+
 static void fork_switched_off(struct kunit *test)
 {
 	struct vm_area_struct *vma = map_area(test), *child;
@@ -1552,6 +1583,7 @@ static struct kunit_case anon_vma_lazy_test_cases[] = {
 	KUNIT_CASE(folio_stays_lazy),
 	KUNIT_CASE(fork_upgrades_parent),
 	KUNIT_CASE(fork_shares),
+	KUNIT_CASE(fork_split),
 	KUNIT_CASE(fork_switched_off),
 	KUNIT_CASE(fork_nothing),
 	KUNIT_CASE(upgrade_parent),

@@ -1228,6 +1228,21 @@ TEST_F(lazy, fork_write)
 }
 
 /* Whoever of the two stays is the only owner, and need not copy. */
+/* Where rmap found something last in the parent it does not in the child. */
+TEST_F(lazy, fork_after_walk)
+{
+	char *p = map(8, NR);
+	struct kid *k;
+
+	fill(p, NR, TAG);
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, fill, p, NR, TAG2));
+	ASSERT_TRUE(in(k, swap_out_and_check, p, NR, TAG2));
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+}
+
 TEST_F(lazy, fork_child_exits)
 {
 	char *p = map(8, NR);
@@ -2443,6 +2458,27 @@ TEST_F(lazy, swap_fork_parent_gone)
 	ASSERT_TRUE(in(c, swap_out, p, NR, 0));
 	ASSERT_TRUE(in(c, fill, p, NR, TAG2));
 	ASSERT_TRUE(in(c, swap_out_and_check, p, NR, TAG2));
+}
+
+/* The youngest swaps in what the oldest maps next: found only at the root */
+TEST_F(lazy, swap_generations)
+{
+	char *p = map(8, NR);
+	struct kid *k, *c;
+
+	fill(p, NR, TAG);
+	ASSERT_TRUE(swap_out(p, NR, 0));
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	c = fork_kid(k);
+	ASSERT_NE(c, NULL);
+	ASSERT_TRUE(in(c, check, p, NR, TAG));
+	ASSERT_TRUE(check(p, NR, TAG));
+	ASSERT_TRUE(reclaim_all(p, NR));
+	ASSERT_TRUE(in(c, swap_out, p, NR, 0));
+	ASSERT_TRUE(in(k, check, p, NR, TAG));
+	ASSERT_TRUE(in(c, check, p, NR, TAG));
+	ASSERT_TRUE(check(p, NR, TAG));
 }
 
 TEST_F(lazy, swap_fork_both)
@@ -5492,7 +5528,7 @@ TEST_F_TIMEOUT(lazy, fail_fault, 90)
 		map(8 + half, 2 * half);
 		fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
 		fail_nth(n);
-		read(fd, p + len(half), 1);
+		ASSERT_EQ(read(fd, p + len(half), 1), 1);
 		failed = did_fail();
 		close(fd);
 		fill(p + len(half), NR, TAG2);
@@ -5912,6 +5948,27 @@ TEST_F(counters, fork)
 	EXPECT_TRUE(counted_only(" upgrade_fork regular_fork "));
 	quit(k);
 	EXPECT_TRUE(wait_for_count("again"));
+}
+
+TEST_F(counters, wipeonfork)
+{
+	char *p = map(8, NR);
+	struct kid *k;
+
+	/* What has been shared keeps its offsets when it moves, the copy does not. */
+	fill(p, NR, TAG);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	quit(k);
+	ASSERT_TRUE(move(p, NR, at(100)));
+	p = at(100);
+	ASSERT_EQ(madvise(p, len(NR), MADV_WIPEONFORK), 0);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(read_counters(counters));
+	ASSERT_TRUE(in(k, fill, p, NR, TAG2));
+	EXPECT_GE(counted("prepared"), 1);
+	ASSERT_TRUE(in(k, swap_out_and_check, p, NR, TAG2));
 }
 
 TEST_F(counters, large)
