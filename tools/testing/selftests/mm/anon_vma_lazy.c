@@ -2058,8 +2058,8 @@ TEST_F(lazy, mremap_dontunmap_twice)
 }
 
 /*
- * The same place within 2 MB, and nothing else there: then the kernel moves
- * the page table itself, folios unseen.
+ * The same place within 2 MB, across its end, and nothing else there: then the
+ * kernel moves the page table itself, folios unseen.
  */
 static bool move_realigned(size_t n, bool forked)
 {
@@ -2090,12 +2090,12 @@ static bool move_realigned(size_t n, bool forked)
 
 TEST_F(lazy, mremap_realign)
 {
-	ASSERT_TRUE(move_realigned(300, false));
+	ASSERT_TRUE(move_realigned(450, false));
 }
 
 TEST_F(lazy, mremap_realign_forked)
 {
-	ASSERT_TRUE(move_realigned(300, true));
+	ASSERT_TRUE(move_realigned(450, true));
 }
 
 TEST_F(lazy, mremap_pmd)
@@ -6142,6 +6142,27 @@ TEST_F(counters, swap_stable_writes)
 	ASSERT_TRUE(in(k, swap_out, p, NR, 0));
 	EXPECT_GE(counted("walk"), NR);
 	ASSERT_TRUE(in(k, check, p, NR, TAG2));
+}
+
+TEST_F(counters, swapoff)
+{
+	char *p = map(8, NR);
+	struct kid *k;
+
+	if (!may_swapoff())
+		SKIP(return, "swap is not on one zram alone");
+	fill(p, NR, TAG);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(reclaim_all(p, NR));
+	ASSERT_TRUE(read_counters(counters));
+	quit(k);
+	ASSERT_TRUE(wait_for_count("again"));
+	sleep(1);
+	ASSERT_TRUE(read_counters(counters));
+	ASSERT_TRUE(swap_cycle());
+	EXPECT_GE(counted("upgrade_swap"), 1);
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
 }
 
 TEST_F(counters, ksm)
