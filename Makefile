@@ -12,7 +12,7 @@
 ## make results        write the results of the last runs to README.md
 ## make kselftest      all of the mm selftests that run in the guest: without the
 ##                     series, switch 0 and 1; fails on any result that is worse
-## make mutants        break each rule, and see which test finds out (an hour);
+## make mutants        break each rule, and see which test finds out (long);
 ##                     STEPS="r3-contended" only these; lab/mutants.sh -l
 ## make model          search the model of the protocol, and show that it needs
 ##                     each of its rules (a minute; spin)

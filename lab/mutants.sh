@@ -23,7 +23,7 @@ usage()
 	cat <<'USAGE'
 usage: mutants.sh [-c] [-l] [NAME...]
 
-  -c   check only that the mutants apply and name tests that there are
+  -c   check only that they name tests that there are
   -l   list them: name, and what they are to be caught by
   -h   this text
 USAGE
@@ -47,6 +47,25 @@ for name; do
 	grep -qx "$name" <<<"$(names)" || die "mutants.sh: no mutant $name: -l lists them"
 done
 
+# What is named must exist: a test that was renamed would catch nothing.
+selftest=$top/tools/testing/selftests/mm/anon_vma_lazy.c
+kunit=$top/mm/tests/anon_vma_lazy_kunit.c
+for name in $(names); do
+	[ -n "$(caught_by "$name")" ] || die "mutant $name: says not what it is to be caught by"
+	while read -r test what; do
+		case $test in
+		kunit) grep -q "KUNIT_CASE[A-Z_]*(${what}[,)]" "$kunit" ;;
+		quick) grep -q "^TEST_F[A-Z_]*([a-z]*, ${what#*.}[,)]" "$selftest" ;;
+		model) grep -q "^	\"$what " "$lab/model/run.sh" ;;
+		vma | stress) [ -z "$what" ] ;;
+		*) false ;;
+		esac || die "mutant $name: there is no test '$test $what'"
+	done < <(caught_by "$name")
+done
+if [ -n "$check" ]; then
+	echo "ok - $(names | wc -l) mutants name tests that there are"
+	exit
+fi
 # A tree and a kernel of their own, the series and the mutants on top.
 results=$build/results
 export LAB_BUILD=$build/mutants
@@ -69,25 +88,6 @@ if ! labgit -C "$linux" rev-parse -q --verify "refs/lab/mutants-$tree" >/dev/nul
 fi
 labgit -C "$linux" checkout -q -f --detach "refs/lab/mutants-$tree"
 
-# What is named must exist: a test that was renamed would catch nothing.
-selftest=$top/tools/testing/selftests/mm/anon_vma_lazy.c
-kunit=$top/mm/tests/anon_vma_lazy_kunit.c
-for name in $(names); do
-	[ -n "$(caught_by "$name")" ] || die "mutant $name: says not what it is to be caught by"
-	while read -r test what; do
-		case $test in
-		kunit) grep -q "KUNIT_CASE[A-Z_]*(${what}[,)]" "$kunit" ;;
-		quick) grep -q "^TEST_F[A-Z_]*([a-z]*, ${what#*.}[,)]" "$selftest" ;;
-		model) grep -q "^	\"$what " "$lab/model/run.sh" ;;
-		vma | stress) [ -z "$what" ] ;;
-		*) false ;;
-		esac || die "mutant $name: there is no test '$test $what'"
-	done < <(caught_by "$name")
-done
-if [ -n "$check" ]; then
-	echo "ok - $(names | wc -l) mutants apply, and name tests that there are"
-	exit
-fi
 kernel=$(CONFIG=debug "$lab/kernel.sh")
 
 # run MUTANT TEST WHAT...: its lines go to $LAB_BUILD/out.

@@ -19,7 +19,7 @@ steps=(
 	"kernels    3600 lab/tests/kernels.sh"
 	"kunit       300 lab/kunit.sh"
 	"quick      1800 lab/quick.sh"
-	"offline     300 lab/quick.sh -n offline -t 240 -c movablecore=768M build/x86_64-debug/bzImage hwpoison_offline"
+	"offline     300 lab/quick.sh -n offline -t 240 -c movablecore=768M -O -t -O hwpoison_offline"
 	"stress      600 lab/quick.sh -n stress -P anon_vma_lazy_stress -O -t -O 60"
 	"selftests  3600 lab/selftests.sh"
 )

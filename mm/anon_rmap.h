@@ -70,7 +70,7 @@ anon_rmap_next_vma(anon_rmap_t rmap, struct anon_vma_chain **avc,
 	     vma = anon_rmap_next_vma(rmap, &(avc), first, last))
 
 /**
- * anon_rmap_unlock_read - end a walk
+ * anon_rmap_unlock_read() - end a walk
  * @rmap: What folio_lock_anon_rmap_read() returned, not NULL.
  */
 static inline void anon_rmap_unlock_read(anon_rmap_t rmap)
@@ -89,7 +89,7 @@ static inline void anon_rmap_unlock_read(anon_rmap_t rmap)
 }
 
 /**
- * folio_put_anon_rmap - release what folio_get_anon_rmap() returned
+ * folio_put_anon_rmap() - release what folio_get_anon_rmap() returned
  * @rmap: It. Nothing happens if it is NULL.
  */
 static inline void folio_put_anon_rmap(anon_rmap_t rmap)

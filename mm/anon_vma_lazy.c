@@ -209,7 +209,7 @@ static bool anon_vma_reuse_ancestor(struct vm_area_struct *vma,
 }
 
 /**
- * anon_vma_prepare_child - give a lazy VMA that was forked its own anon_vma
+ * anon_vma_prepare_child() - give a lazy VMA that was forked its own anon_vma
  * @vma: The VMA.
  * @parent: The anon_vma of the parent VMA, which its handle named.
  *

@@ -398,7 +398,7 @@ static inline bool vma_needs_upgrade_for_swap_pte(const struct vm_area_struct *v
 }
 
 /**
- * folio_get_anon_rmap - keep what finds an anonymous folio while it is unmapped
+ * folio_get_anon_rmap() - keep what finds an anonymous folio while it is unmapped
  * @folio: The folio, neither KSM nor hugetlb.
  *
  * For migration: once all is migration entries the folio is not mapped any more,
@@ -423,7 +423,7 @@ static inline anon_rmap_t folio_get_anon_rmap(const struct folio *folio)
 }
 
 /**
- * folio_maybe_same_anon_vma - may a folio be mapped by a VMA, as rmap sees it?
+ * folio_maybe_same_anon_vma() - may a folio be mapped by a VMA, as rmap sees it?
  * @folio: The anonymous folio.
  * @vma: The VMA that might map it.
  *

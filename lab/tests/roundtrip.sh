@@ -45,6 +45,16 @@ else
 	echo "not ok - git am of build/series gives the tree of make linux"
 fi
 
+# The mutants are patches on top: they would go stale unnoticed.
+if "$lab/mutants.sh" -c >"$tmp/out" 2>&1 &&
+   GIT_COMMITTER_NAME=t GIT_COMMITTER_EMAIL=t@localhost \
+   labgit -C "$tmp/am" am -q "$lab"/mutants/*.patch >>"$tmp/out" 2>&1; then
+	echo "ok - the mutants apply, and name tests that there are"
+else
+	sed 's/^/# /' "$tmp/out"
+	echo "not ok - the mutants apply, and name tests that there are"
+fi
+
 if grep -lE '^Adds:' "$build"/series/*.patch; then
 	echo "not ok - build/series has no header of this repository's own"
 else
@@ -78,9 +88,3 @@ else
 	sed 's/^/# /' "$tmp/out"
 	echo "not ok - make refresh gives back patches and new files as they are"
 fi
-
-# The mutants are patches on top: they go stale unnoticed otherwise.
-"$lab/mutants.sh" -c 2>"$tmp/out" || {
-	sed 's/^/# /' "$tmp/out"
-	echo "not ok - the mutants apply"
-}

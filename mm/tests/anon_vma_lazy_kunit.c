@@ -687,30 +687,33 @@ static void first_fault_switched_off(struct kunit *test)
 	expect_regular(test, folio, vma_anon_vma(vma), 1);
 }
 
+/* A write fault by the VMA lock alone. */
+static vm_fault_t fault_by_vma_lock(struct mm_struct *mm, unsigned long addr)
+{
+	struct vm_area_struct *vma = lock_vma_under_rcu(mm, addr);
+	vm_fault_t ret;
+
+	if (!vma)
+		return VM_FAULT_SIGSEGV;
+	ret = handle_mm_fault(vma, addr, FAULT_FLAG_VMA_LOCK | FAULT_FLAG_WRITE |
+			      FAULT_FLAG_ALLOW_RETRY, NULL);
+	if (!(ret & VM_FAULT_RETRY))
+		vma_end_read(vma);
+	return ret;
+}
+
 /* A VMA writer elsewhere does not matter, unless an anon_vma is needed. */
 static void first_fault_vma_lock(struct kunit *test)
 {
-	const unsigned int flags = FAULT_FLAG_VMA_LOCK | FAULT_FLAG_WRITE |
-				   FAULT_FLAG_ALLOW_RETRY;
-	struct vm_area_struct *vma = map_area(test), *big, *locked;
-	vm_fault_t ret = VM_FAULT_RETRY, big_ret = 0;
+	struct vm_area_struct *vma = map_area(test), *big;
+	vm_fault_t ret, big_ret;
 
 	big = map(test, AREA + SZ_4M, ANON_VMA_LAZY_MAX - PAGE_SIZE);
 	KUNIT_ASSERT_PTR_EQ(test, big, map(test, big->vm_end, PAGE_SIZE));
 
 	mmap_write_lock(current->mm);
-	locked = lock_vma_under_rcu(current->mm, AREA);
-	if (locked) {
-		ret = handle_mm_fault(locked, AREA, flags, NULL);
-		if (!(ret & VM_FAULT_RETRY))
-			vma_end_read(locked);
-	}
-	locked = lock_vma_under_rcu(current->mm, big->vm_start);
-	if (locked) {
-		big_ret = handle_mm_fault(locked, big->vm_start, flags, NULL);
-		if (!(big_ret & VM_FAULT_RETRY))
-			vma_end_read(locked);
-	}
+	ret = fault_by_vma_lock(current->mm, AREA);
+	big_ret = fault_by_vma_lock(current->mm, big->vm_start);
 	mmap_write_unlock(current->mm);
 
 	KUNIT_EXPECT_FALSE(test, ret & (VM_FAULT_RETRY | VM_FAULT_ERROR));
@@ -1290,7 +1293,7 @@ static void resolve_locks(struct kunit *test)
 /* What was found last is looked at first, as long as it is there. */
 static void resolve_hint(struct kunit *test)
 {
-	struct vm_area_struct *vma = map_area(test), *other;
+	struct vm_area_struct *vma = map_area(test), *other, *child;
 	struct folio *folio = fault(test, current->mm, AREA), *other_folio;
 	struct mm_struct *mm = current->mm;
 
@@ -1311,9 +1314,13 @@ static void resolve_hint(struct kunit *test)
 	/* A child has its own. */
 	vma = map_area(test);
 	folio = fault(test, mm, AREA);
+	child = fork_vma(test, vma, false);
+	KUNIT_EXPECT_NULL(test, child->vm_mm->anon_vma_lazy_hint);
 	KUNIT_EXPECT_PTR_EQ(test, resolve(folio), vma);
+	other_folio = fault(test, child->vm_mm, AREA);
+	KUNIT_EXPECT_PTR_EQ(test, resolve(other_folio), child);
 	KUNIT_EXPECT_PTR_EQ(test, mm->anon_vma_lazy_hint, vma);
-	KUNIT_EXPECT_NULL(test, fork_vma(test, vma, true)->vm_mm->anon_vma_lazy_hint);
+	KUNIT_EXPECT_PTR_EQ(test, child->vm_mm->anon_vma_lazy_hint, child);
 }
 
 /* Contended is not the same as not mapped. */

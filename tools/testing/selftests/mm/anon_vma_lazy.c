@@ -3510,71 +3510,92 @@ TEST_F(lazy, mlock_onfault)
 	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
 }
 
-TEST_F(lazy, page_idle)
+struct idle_page {
+	int fd;			/* of the bitmap */
+	off_t at;		/* of its bit there */
+	uint64_t bit;
+};
+
+static bool set_idle(const struct idle_page *page)
 {
-	int fd = open("/sys/kernel/mm/page_idle/bitmap", O_RDWR | O_CLOEXEC);
-	char *p = map(8, NR);
-	unsigned long pfn;
+	return pwrite(page->fd, &page->bit, 8, page->at) == 8;
+}
+
+/* Is it? -1: cannot tell */
+static int is_idle(const struct idle_page *page)
+{
 	uint64_t bits;
 
-	if (fd < 0)
-		SKIP(return, "no idle page tracking");
+	if (pread(page->fd, &bits, 8, page->at) != 8)
+		return -1;
+	return !!(bits & page->bit);
+}
+
+/* The first of @n pages at @p, written, and idle now. Returns why not, or NULL. */
+static const char *make_idle(struct idle_page *page, char *p, size_t n)
+{
+	unsigned long pfn;
+
+	page->fd = open("/sys/kernel/mm/page_idle/bitmap", O_RDWR | O_CLOEXEC);
+	if (page->fd < 0)
+		return "no idle page tracking";
 	/* Only pages on the LRU are looked at: push them through. */
-	fill(p, NR, TAG);
-	madvise(p, len(NR), MADV_COLD);
+	fill(p, n, TAG);
+	madvise(p, len(n), MADV_COLD);
 	pfn = pfn_of(p);
-	ASSERT_NE(pfn, 0);
-	bits = 1ULL << pfn % 64;
-	ASSERT_EQ(pwrite(fd, &bits, 8, pfn / 64 * 8), 8);
-	ASSERT_EQ(pread(fd, &bits, 8, pfn / 64 * 8), 8);
-	if (!(bits >> pfn % 64 & 1))
-		SKIP(return, "page is not on the LRU");
+	page->at = pfn / 64 * 8;
+	page->bit = 1ULL << pfn % 64;
+	if (!pfn || !set_idle(page) || is_idle(page) != 1)
+		return "page is not on the LRU";
+	return NULL;
+}
+
+TEST_F(lazy, page_idle)
+{
+	char *p = map(8, NR);
+	struct idle_page page;
+	const char *why = make_idle(&page, p, NR);
+
+	if (why)
+		SKIP(return, "%s", why);
 	/* Flush the TLB, so that the next access is seen. */
 	ASSERT_EQ(mprotect(p, len(NR), PROT_NONE), 0);
 	ASSERT_EQ(mprotect(p, len(NR), PROT_READ | PROT_WRITE), 0);
 	ASSERT_TRUE(check(p, NR, TAG));
 	/* The walk finds the young entry. */
-	ASSERT_EQ(pread(fd, &bits, 8, pfn / 64 * 8), 8);
-	ASSERT_EQ(bits >> pfn % 64 & 1, 0);
-	close(fd);
+	ASSERT_EQ(is_idle(&page), 0);
+	close(page.fd);
 	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
 }
 
 /* What could not be looked at is not idle. */
 TEST_F_TIMEOUT(lazy, page_idle_contended, 60)
 {
-	int fd = open("/sys/kernel/mm/page_idle/bitmap", O_RDWR | O_CLOEXEC);
 	char *p = map(8, NR);
-	uint64_t bit, bits;
-	unsigned long pfn;
+	struct idle_page page;
+	const char *why = make_idle(&page, p, NR);
 	struct writer w;
-	int idle = 0;
+	int nr_idle = 0;
 
-	if (fd < 0)
-		SKIP(return, "no idle page tracking");
-	fill(p, NR, TAG);
-	madvise(p, len(NR), MADV_COLD);
-	pfn = pfn_of(p);
-	ASSERT_NE(pfn, 0);
-	bit = 1ULL << pfn % 64;
-	ASSERT_EQ(pwrite(fd, &bit, 8, pfn / 64 * 8), 8);
-	ASSERT_EQ(pread(fd, &bits, 8, pfn / 64 * 8), 8);
-	if (!(bits & bit))
-		SKIP(return, "page is not on the LRU");
+	if (why)
+		SKIP(return, "%s", why);
 	ASSERT_TRUE(start_writer(&w, p, NR));
 	for (int i = 0; i < 300; i++) {
-		ASSERT_EQ(pwrite(fd, &bit, 8, pfn / 64 * 8), 8);
+		int idle;
+
+		ASSERT_TRUE(set_idle(&page));
 		/* Flush the TLB, so that the access is seen. */
 		do_protect(p, NR, PROT_NONE);
 		do_protect(p, NR, PROT_READ | PROT_WRITE);
 		FORCE_READ(*p);
-		ASSERT_EQ(pread(fd, &bits, 8, pfn / 64 * 8), 8);
-		idle += !!(bits & bit);
+		idle = is_idle(&page);
+		ASSERT_GE(idle, 0);
+		nr_idle += idle;
 	}
 	ASSERT_TRUE(stop_writer(&w));
 	/* A walk by anon_vma may meet a PTE that is none while it is changed. */
-	EXPECT_LE(idle, variant->on ? 0 : 30);
-	close(fd);
+	EXPECT_LE(nr_idle, variant->on ? 0 : 30);
+	close(page.fd);
 	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
 }
 
@@ -6056,20 +6077,30 @@ TEST_F(counters, mremap)
 }
 
 /* Not shared any more when it comes back, but the swap entries do not know. */
+/*
+ * Pages in swap whose entries say that they may be shared, in a VMA that is lazy
+ * again as the other process is gone. The counters start from there.
+ */
+static bool swap_was_shared(char *p, size_t n)
+{
+	struct kid *k;
+
+	fill(p, n, TAG);
+	k = fork_kid(NULL);
+	if (!k || !reclaim_all(p, n) || !read_counters(counters))
+		return false;
+	quit(k);
+	if (!wait_for_count("again"))
+		return false;
+	sleep(1);
+	return read_counters(counters);
+}
+
 TEST_F(counters, swap)
 {
 	char *p = map(8, NR);
-	struct kid *k;
 
-	fill(p, NR, TAG);
-	k = fork_kid(NULL);
-	ASSERT_NE(k, NULL);
-	ASSERT_TRUE(reclaim_all(p, NR));
-	ASSERT_TRUE(read_counters(counters));
-	quit(k);
-	ASSERT_TRUE(wait_for_count("again"));
-	sleep(1);
-	ASSERT_TRUE(read_counters(counters));
+	ASSERT_TRUE(swap_was_shared(p, NR));
 	ASSERT_TRUE(check(p, NR, TAG));
 	EXPECT_GE(counted("upgrade_swap"), 1);
 	EXPECT_TRUE(counted_only(" upgrade_swap "));
@@ -6147,19 +6178,10 @@ TEST_F(counters, swap_stable_writes)
 TEST_F(counters, swapoff)
 {
 	char *p = map(8, NR);
-	struct kid *k;
 
 	if (!may_swapoff())
 		SKIP(return, "swap is not on one zram alone");
-	fill(p, NR, TAG);
-	k = fork_kid(NULL);
-	ASSERT_NE(k, NULL);
-	ASSERT_TRUE(reclaim_all(p, NR));
-	ASSERT_TRUE(read_counters(counters));
-	quit(k);
-	ASSERT_TRUE(wait_for_count("again"));
-	sleep(1);
-	ASSERT_TRUE(read_counters(counters));
+	ASSERT_TRUE(swap_was_shared(p, NR));
 	ASSERT_TRUE(swap_cycle());
 	EXPECT_GE(counted("upgrade_swap"), 1);
 	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
