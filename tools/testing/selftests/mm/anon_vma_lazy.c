@@ -115,7 +115,7 @@ static struct shared *sh;
 static int me;
 static char *arena;
 static int backing = -1;
-static char memcg[PATH_MAX];
+static char memcg[PATH_MAX], tracing[PATH_MAX];
 static struct tweak tweaks[24];
 static int nr_tweaks;
 static char disk[32], zram[32];
@@ -966,6 +966,8 @@ static void teardown(void)
 		disk_swapoff();
 	while (nr_tweaks--)
 		put(tweaks[nr_tweaks].path, tweaks[nr_tweaks].old);
+	if (*tracing)
+		rmdir(tracing);
 	if (!*memcg)
 		return;
 	/* Back to the root, the way there is in the cgroup's own name */
@@ -1227,7 +1229,6 @@ TEST_F(lazy, fork_write)
 	ASSERT_TRUE(in(k, check, p + len(NR / 2), NR / 2, TAG + NR / 2));
 }
 
-/* Whoever of the two stays is the only owner, and need not copy. */
 /* Where rmap found something last in the parent it does not in the child. */
 TEST_F(lazy, fork_after_walk)
 {
@@ -1243,6 +1244,7 @@ TEST_F(lazy, fork_after_walk)
 	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
 }
 
+/* Whoever of the two stays is the only owner, and need not copy. */
 TEST_F(lazy, fork_child_exits)
 {
 	char *p = map(8, NR);
@@ -3058,6 +3060,35 @@ TEST_F_TIMEOUT(lazy, contended, 60)
 	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
 }
 
+/*
+ * Somebody else refers to the pages, so each is unmapped, found to be in use, and
+ * mapped again, while the VMA is wanted for writing. Nobody could touch a page that
+ * is not found the second time.
+ */
+TEST_F_TIMEOUT(lazy, migrate_undo, 60)
+{
+	int nodes[] = { 1, 1 }, status[2], fd;
+	char *p = map(8, 2);
+	struct writer w;
+
+	if (!have_node1())
+		SKIP(return, "one node only");
+	fill(p, 2, TAG);
+	ASSERT_TRUE(move_to_node(p, 2, 0));
+	fd = hold_pages(p, 2);
+	ASSERT_GE(fd, 0);
+	ASSERT_TRUE(start_writer(&w, p, 2));
+	for (int i = 0; i < 50; i++) {
+		move_pages(0, p, 2, nodes, status);
+		ASSERT_TRUE(check(p, 2, TAG));
+	}
+	ASSERT_TRUE(stop_writer(&w));
+	ASSERT_TRUE(on_node(p, 2, 0));
+	close(fd);
+	ASSERT_TRUE(move_to_node(p, 2, 1));
+	ASSERT_TRUE(swap_out_and_check(p, 2, TAG));
+}
+
 /* KSM */
 
 TEST_F(lazy, ksm)
@@ -3242,6 +3273,31 @@ TEST_F(anon, mthp)
 	ASSERT_TRUE(reclaim_all(p, 4 * NR));
 	ASSERT_TRUE(check(p, 4 * NR, TAG));
 	ASSERT_TRUE(count_vmas(p, 4 * NR, 1));
+}
+
+/*
+ * Small pages that lie in swap as a large folio would come back as one, to a VMA that
+ * was lazy until then. Which addresses would do depends on where in swap they are.
+ */
+TEST_F(anon, mthp_swapin)
+{
+	char *p = map(16, 2 * NR), *q;
+	size_t slot;
+
+	fill(p, 2 * NR, TAG);
+	if (!mthp_setup())
+		SKIP(return, "no 64 kB folios");
+	ASSERT_TRUE(swap_out(p, 2 * NR, 0));
+	/* Five bits say which device. */
+	slot = PAGEMAP_PFN(pagemap_entry(p)) >> 5;
+	q = at(112 + slot % NR);
+	ASSERT_TRUE(move(p, 2 * NR, q));
+	ASSERT_TRUE(check(q, 2 * NR, TAG));
+	if (!is_large(at(128)))
+		SKIP(return, "no large folio to be had");
+	ASSERT_TRUE(reclaim_all(q, 2 * NR));
+	ASSERT_TRUE(check(q, 2 * NR, TAG));
+	ASSERT_TRUE(count_vmas(q, 2 * NR, 1));
 }
 
 /* One large folio in two VMAs */
@@ -5867,6 +5923,21 @@ static bool read_counters(long *n)
 	return found == NR_COUNTERS;
 }
 
+static long get_vmstat(const char *name)
+{
+	char line[256], key[64];
+	long value, found = -1;
+	FILE *f = fopen("/proc/vmstat", "r");
+
+	while (f && found < 0 && fgets(line, sizeof(line), f))
+		if (sscanf(line, "%63s %ld", key, &value) == 2 &&
+		    !strcmp(key, name))
+			found = value;
+	if (f)
+		fclose(f);
+	return found;
+}
+
 /* How often the kernel has counted @name since @counters were read */
 static long counted(const char *name)
 {
@@ -6076,7 +6147,6 @@ TEST_F(counters, mremap)
 	EXPECT_TRUE(counted_only(" upgrade_mremap regular_mremap "));
 }
 
-/* Not shared any more when it comes back, but the swap entries do not know. */
 /*
  * Pages in swap whose entries say that they may be shared, in a VMA that is lazy
  * again as the other process is gone. The counters start from there.
@@ -6096,6 +6166,7 @@ static bool swap_was_shared(char *p, size_t n)
 	return read_counters(counters);
 }
 
+/* Not shared any more when it comes back, but the swap entries do not know. */
 TEST_F(counters, swap)
 {
 	char *p = map(8, NR);
@@ -6104,6 +6175,27 @@ TEST_F(counters, swap)
 	ASSERT_TRUE(check(p, NR, TAG));
 	EXPECT_GE(counted("upgrade_swap"), 1);
 	EXPECT_TRUE(counted_only(" upgrade_swap "));
+}
+
+/* What lies in the swap cache under the address it had before is not copied. */
+TEST_F(counters, swap_moved)
+{
+	const long copies = get_vmstat("ksm_swpin_copy");
+	char *p = map(8, NR), *q = at(100);
+	int fd;
+
+	if (copies < 0)
+		SKIP(return, "no KSM");
+	fill(p, NR, TAG);
+	fd = hold_pages(p, NR);
+	ASSERT_GE(fd, 0);
+	ASSERT_TRUE(swap_out(p, NR, 0));
+	ASSERT_TRUE(move(p, NR, q));
+	ASSERT_TRUE(is_swap_cached(q, NR, 0));
+	ASSERT_TRUE(check(q, NR, TAG));
+	EXPECT_EQ(get_vmstat("ksm_swpin_copy"), copies);
+	close(fd);
+	ASSERT_TRUE(swap_out_and_check(q, NR, TAG));
 }
 
 /* The upgrade needs the mmap_lock, which another thread holds more often than not. */
@@ -6255,6 +6347,109 @@ TEST_F_TIMEOUT(counters, contended, 60)
 	EXPECT_GT(counted("migrate_fail"), 0);
 	EXPECT_GT(counted("contended"), counted("migrate_fail"));
 	EXPECT_TRUE(counted_only(""));
+}
+
+/* What happens in this process, in an instance of its own until the test ends */
+static bool start_trace(const char *events)
+{
+	char path[PATH_MAX + 64], pid[16];
+
+	snprintf(tracing, sizeof(tracing),
+		 "/sys/kernel/tracing/instances/anon_vma_lazy.%d", getpid());
+	if (mkdir(tracing, 0755)) {
+		*tracing = '\0';
+		return false;
+	}
+	snprintf(pid, sizeof(pid), "%d", getpid());
+	snprintf(path, sizeof(path), "%s/set_event_pid", tracing);
+	if (!put(path, pid))
+		return false;
+	snprintf(path, sizeof(path), "%s/events/%s/enable", tracing, events);
+	return put(path, "1");
+}
+
+static FILE *open_trace(void)
+{
+	char path[PATH_MAX + 64];
+
+	snprintf(path, sizeof(path), "%s/trace", tracing);
+	return fopen(path, "r");
+}
+
+static bool __printf(1, 2) traced(const char *fmt, ...)
+{
+	char want[256], line[512];
+	FILE *f = open_trace();
+	bool found = false;
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(want, sizeof(want), fmt, ap);
+	va_end(ap);
+	while (f && !found && fgets(line, sizeof(line), f))
+		found = strstr(line, want);
+	if (f)
+		fclose(f);
+	if (!found)
+		note("not traced: %s", want);
+	return found;
+}
+
+TEST_F_TIMEOUT(counters, tracepoints, 60)
+{
+	const size_t n = MB(1) / psize();
+	char *p = map(8, NR), *q = map(2000, n), path[PATH_MAX + 20];
+	const unsigned long start = (unsigned long)p, end = start + len(NR);
+	struct writer w;
+
+	if (!start_trace("anon_vma_lazy"))
+		SKIP(return, "no tracing");
+	fill(p, NR, TAG);
+	EXPECT_TRUE(traced("anon_vma_lazy_prepare: start=0x%lx end=0x%lx\n",
+			   start, end));
+	ASSERT_NE(fork_kid(NULL), NULL);
+	EXPECT_TRUE(traced("anon_vma_lazy_upgrade: start=0x%lx end=0x%lx cause=fork\n",
+			   start, end));
+
+	fill(q, n, TAG);
+	snprintf(path, sizeof(path), "%s/memory.reclaim", memcg);
+	ASSERT_TRUE(read_counters(counters));
+	ASSERT_TRUE(start_writer(&w, q, n));
+	for (int i = 0; i < 1000 && !counted("contended"); i++) {
+		put(path, "100K swappiness=max");
+		check(q, n, TAG);
+	}
+	ASSERT_TRUE(stop_writer(&w));
+	EXPECT_TRUE(traced("anon_vma_lazy_contended: pfn=0x"));
+}
+
+/* The VMA of a lazy folio is locked for as long as one folio takes, not for many. */
+TEST_F(counters, migrate_at_once)
+{
+	int under_way = 0, nr = 0;
+	char *p = map(8, NR);
+	char line[512];
+	FILE *f;
+
+	if (!have_node1())
+		SKIP(return, "one node only");
+	if (!start_trace("migrate"))
+		SKIP(return, "no tracing");
+	fill(p, NR, TAG);
+	ASSERT_TRUE(move_to_node(p, NR, 0));
+	ASSERT_TRUE(move_to_node(p, NR, 1));
+	f = open_trace();
+	ASSERT_NE(f, NULL);
+	while (fgets(line, sizeof(line), f)) {
+		if (strstr(line, " remove_migration_pte: ")) {
+			under_way--;
+		} else if (strstr(line, " set_migration_pte: ")) {
+			nr++;
+			EXPECT_EQ(++under_way, 1);
+		}
+	}
+	fclose(f);
+	EXPECT_GE(nr, NR);
 }
 
 /* Found by name, as the kernel and the C library know them */
