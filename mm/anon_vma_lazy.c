@@ -392,37 +392,42 @@ static inline struct folio *pte_mapped_folio(pte_t pte)
 }
 
 /**
- * move_pte_anon_vma_lazy() - keep a lazy folio findable when its PTE moves
- * @old: The VMA that it moves from.
+ * move_ptes_anon_vma_lazy() - keep lazy folios findable when their PTEs move
+ * @old: The VMA that they move from.
  * @old_addr: The address in @old.
- * @new: The VMA that it moves to, which may be the same.
+ * @new: The VMA that they move to, which may be the same.
  * @new_addr: The address in @new.
- * @pte: The PTE.
+ * @ptep: The PTEs in @old, none of which has moved yet.
+ * @nr: Their number.
  *
- * A lazy folio follows its address if offsets are addresses in @new. Otherwise
- * @new has taken over @old's anon_vma and offsets, and the folio becomes regular.
+ * Lazy folios follow their address if offsets are addresses in @new. Otherwise
+ * @new has taken over @old's anon_vma and offsets, and they become regular.
  *
  * Context: The VMA write lock of both VMAs and both PTE locks held.
  */
-void move_pte_anon_vma_lazy(struct vm_area_struct *old, unsigned long old_addr,
-			    struct vm_area_struct *new, unsigned long new_addr,
-			    pte_t pte)
+void move_ptes_anon_vma_lazy(struct vm_area_struct *old, unsigned long old_addr,
+			     struct vm_area_struct *new, unsigned long new_addr,
+			     pte_t *ptep, unsigned long nr)
 {
-	struct folio *folio = pte_mapped_folio(pte);
+	const bool stay_lazy = vma_is_address_based(new) &&
+			       anon_vma_tree_may_hold_lazy(new->anon_vma);
+	const pgoff_t delta = (new_addr >> PAGE_SHIFT) - (old_addr >> PAGE_SHIFT);
+	struct folio *folio;
 
 	vma_assert_write_locked(old);
 	vma_assert_write_locked(new);
 
-	if (!folio || !folio_test_anon_vma_lazy(folio))
-		return;
+	for (; nr; nr--, ptep++, old_addr += PAGE_SIZE) {
+		folio = pte_mapped_folio(ptep_get(ptep));
+		if (!folio || !folio_test_anon_vma_lazy(folio))
+			continue;
 
-	VM_WARN_ON_FOLIO(folio->index != old_addr >> PAGE_SHIFT, folio);
-
-	if (vma_is_address_based(new) &&
-	    anon_vma_tree_may_hold_lazy(new->anon_vma))
-		WRITE_ONCE(folio->index, new_addr >> PAGE_SHIFT);
-	else
-		__folio_make_anon_regular(folio, new, ANON_VMA_LAZY_MREMAP);
+		VM_WARN_ON_FOLIO(folio->index != old_addr >> PAGE_SHIFT, folio);
+		if (stay_lazy)
+			WRITE_ONCE(folio->index, folio->index + delta);
+		else
+			__folio_make_anon_regular(folio, new, ANON_VMA_LAZY_MREMAP);
+	}
 }
 
 static int make_anon_regular_pmd_entry(pmd_t *pmd, unsigned long addr,

@@ -47,9 +47,9 @@ vm_fault_t __vmf_prepare_swapin(struct vm_fault *vmf, struct folio *folio);
 void __folio_make_anon_regular(struct folio *folio,
 			       struct vm_area_struct *vma,
 			       enum anon_vma_lazy_cause cause);
-void move_pte_anon_vma_lazy(struct vm_area_struct *old, unsigned long old_addr,
-			    struct vm_area_struct *new, unsigned long new_addr,
-			    pte_t pte);
+void move_ptes_anon_vma_lazy(struct vm_area_struct *old, unsigned long old_addr,
+			     struct vm_area_struct *new, unsigned long new_addr,
+			     pte_t *ptep, unsigned long nr);
 void vma_make_anon_regular(struct vm_area_struct *vma);
 void __anon_vma_left(struct anon_vma *anon_vma, const struct vm_area_struct *vma);
 void mm_exit_anon_vma_lazy(struct mm_struct *mm);
@@ -143,10 +143,11 @@ static inline void __folio_make_anon_regular(struct folio *folio,
 {
 }
 
-static inline void move_pte_anon_vma_lazy(struct vm_area_struct *old,
-					  unsigned long old_addr,
-					  struct vm_area_struct *new,
-					  unsigned long new_addr, pte_t pte)
+static inline void move_ptes_anon_vma_lazy(struct vm_area_struct *old,
+					   unsigned long old_addr,
+					   struct vm_area_struct *new,
+					   unsigned long new_addr,
+					   pte_t *ptep, unsigned long nr)
 {
 }
 

@@ -887,7 +887,7 @@ inline mremap(vo_, vn_, from_, to_, dontunmap)
 	}
 	/* take_rmap_locks() is kept where move_ptes() could rely on the order. */
 	ptl_lock(0);
-	/* move_pte_anon_vma_lazy() */
+	/* move_ptes_anon_vma_lazy() */
 	if
 	:: mm[0].pte[from_] == PTE_MAPPED && lazy ->
 		if
