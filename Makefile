@@ -5,6 +5,8 @@
 ##                     userland, print what it saves; build/results/
 ## make bench          what it costs, in instructions: without the series, option
 ##                     off, switch 0 and 1; build/results/
+## make contend        reclaim against faults on two CPUs, without the series and
+##                     with it, in turns; build/results/contend.tsv
 ## make test           all checks; STEPS="lab vma" runs only these
 ## make test-long      the stress program, ten minutes on each of: lockdep, failing
 ##                     allocations, KASAN, KCSAN, PREEMPT_RT, slub_debug; then
@@ -53,13 +55,16 @@ BUILD := $(or $(LAB_BUILD),build)
 # What is said on the command line reaches the programs by the environment.
 export ARCH
 
-.PHONY: demo bench test test-long kselftest mutants results model steps bisect linux refresh series apply kernel shell deps fetch help clean distclean
+.PHONY: demo bench contend test test-long kselftest mutants results model steps bisect linux refresh series apply kernel shell deps fetch help clean distclean
 
 demo: deps
 	@lab/demo.sh
 
 bench: deps
 	@lab/bench.sh
+
+contend: deps
+	@lab/contend.sh
 
 test: deps
 	@lab/test.sh $(STEPS)

@@ -142,7 +142,8 @@ for name; do
 		else
 			by=$(sed -n 's/^not ok - //p' "$LAB_BUILD/out" | head -n 1)
 			# Nothing at all is not a verdict.
-			[ -s "$LAB_BUILD/out" ] || { sed 's/^/# /' "$LAB_BUILD/err"; break; }
+			[ -s "$LAB_BUILD/out" ] ||
+				{ sed 's/^/# /' "$LAB_BUILD/err"; tried+=", which did not run"; break; }
 		fi
 		[ -z "$by" ] || break
 	done < <(caught_by "$name")

@@ -31,7 +31,7 @@ demo()
 	END { for (i = 1; i <= n; i++) printf "%s", row[order[i]] }' "$results/demo.tsv"
 }
 
-# Only what was run with the series as it is now.
+# What was run with another state of the series says so.
 long()
 {
 	awk -F '\t' -v series="$(series_hash | cut -c1-12)" '
@@ -48,7 +48,10 @@ long()
 		print "| `make test-long STEPS=` | what | seconds | result |"
 		print "|---|---|--:|---|"
 	}
-	$5 == series { row[$1] = sprintf("| `%s` | %s | %s | %s |", $1, what[$1], $3, $6) }
+	{
+		row[$1] = sprintf("| `%s` | %s | %s | %s%s |", $1, what[$1], $3, $6,
+			$5 == series ? "" : ", before the last changes")
+	}
 	END {
 		for (i = 1; i <= n; i++)
 			print order[i] in row ? row[order[i]] : \

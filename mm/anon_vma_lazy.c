@@ -149,10 +149,11 @@ bool __vma_prepare_anon_vma_lazy(struct vm_area_struct *vma)
 /**
  * vma_fork_anon_vma_lazy() - make the copy of a VMA in a child process lazy
  * @vma: The child's VMA, not visible to anyone yet.
- * @pvma: The parent's, which owns an anon_vma.
+ * @pvma: The parent's, which vma_share_anon_vma_lazy() was called for.
  *
- * The child names the parent's anon_vma. Its chain, which the caller clones,
- * links it to that and to the ancestors', where inherited folios look for it.
+ * The child names the anon_vma that the parent owns or names. Its chain, which
+ * the caller clones, links it to that and to the ancestors', where inherited
+ * folios look for it.
  *
  * Context: The parent's mmap_lock held for write, the child's too.
  *
@@ -474,6 +475,57 @@ void vma_make_anon_regular(struct vm_area_struct *vma)
 	walk_page_range_vma(vma, vma->vm_start, vma->vm_end,
 			    &make_anon_regular_walk_ops, NULL);
 	vma_set_anon_regular(vma);
+}
+
+static int find_anon_lazy_pmd_entry(pmd_t *pmd, unsigned long addr,
+				    unsigned long end, struct mm_walk *walk)
+{
+	pte_t *start_pte, *pte;
+	struct folio *folio;
+	bool found = false;
+	spinlock_t *ptl;
+
+	walk->action = ACTION_CONTINUE;
+
+	start_pte = pte_offset_map_lock(walk->mm, pmd, addr, &ptl);
+	if (!start_pte)
+		return 0;
+
+	for (pte = start_pte; addr < end && !found; pte++, addr += PAGE_SIZE) {
+		folio = pte_mapped_folio(ptep_get(pte));
+		found = folio && folio_test_anon_vma_lazy(folio);
+	}
+	pte_unmap_unlock(start_pte, ptl);
+	return found;
+}
+
+static const struct mm_walk_ops find_anon_lazy_walk_ops = {
+	.pmd_entry	= find_anon_lazy_pmd_entry,
+	.walk_lock	= PGWALK_WRLOCK_VERIFY,
+};
+
+/**
+ * vma_share_anon_vma_lazy() - upgrade a lazy VMA before a fork shares its memory
+ * @vma: The VMA. Nothing happens if it is not lazy.
+ *
+ * One that was forked itself and maps nothing lazy can stay as it is: what it
+ * passes on is found by its ancestors' anon_vmas, which the child is linked to,
+ * too. So a zygote that only forks, and what was preloaded before it was forked
+ * itself, costs its children one anon_vma_chain for each VMA and not two.
+ *
+ * Context: mmap_lock held for write, VMA write lock held. May sleep.
+ *
+ * Return: 0, or -ENOMEM and nothing has changed.
+ */
+int vma_share_anon_vma_lazy(struct vm_area_struct *vma)
+{
+	const enum anon_vma_tree_state state = anon_vma_tree_state(vma->anon_vma);
+
+	if (state == ANON_VMA_TREE_PARENT &&
+	    !walk_page_range_vma(vma, vma->vm_start, vma->vm_end,
+				 &find_anon_lazy_walk_ops, NULL))
+		return 0;
+	return vma_upgrade_anon_vma_lazy(vma, ANON_VMA_LAZY_FORK);
 }
 
 /*

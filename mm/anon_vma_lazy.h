@@ -51,6 +51,7 @@ void move_ptes_anon_vma_lazy(struct vm_area_struct *old, unsigned long old_addr,
 			     struct vm_area_struct *new, unsigned long new_addr,
 			     pte_t *ptep, unsigned long nr);
 void vma_make_anon_regular(struct vm_area_struct *vma);
+int vma_share_anon_vma_lazy(struct vm_area_struct *vma);
 void __anon_vma_left(struct anon_vma *anon_vma, const struct vm_area_struct *vma);
 void mm_exit_anon_vma_lazy(struct mm_struct *mm);
 
@@ -153,6 +154,11 @@ static inline void move_ptes_anon_vma_lazy(struct vm_area_struct *old,
 
 static inline void vma_make_anon_regular(struct vm_area_struct *vma)
 {
+}
+
+static inline int vma_share_anon_vma_lazy(struct vm_area_struct *vma)
+{
+	return 0;
 }
 
 static inline void __anon_vma_left(struct anon_vma *anon_vma,

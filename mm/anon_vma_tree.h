@@ -26,9 +26,9 @@
  * @ANON_VMA_TREE_VMA: There is no anon_vma and the chain is empty. Anonymous
  *	folios in the VMA are lazy: each names its mm and its address.
  * @ANON_VMA_TREE_PARENT: The VMA was forked and its chain links it to its
- *	ancestors' anon_vmas, which find inherited folios. The anon_vma is the
- *	parent VMA's, kept alive by the chain; the VMA owns none itself. New
- *	folios are lazy.
+ *	ancestors' anon_vmas, which find inherited folios. The anon_vma is that
+ *	of the closest that owns one, as a rule the parent VMA, kept alive by
+ *	the chain; the VMA owns none itself. New folios are lazy.
  * @ANON_VMA_TREE_UPGRADED: As regular for new folios, but there may be lazy
  *	folios from before the VMA had an anon_vma.
  */

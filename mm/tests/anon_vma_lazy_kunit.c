@@ -923,6 +923,41 @@ static void fork_shares(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, folio_maybe_same_anon_vma(shared, vma));
 }
 
+/* What it has not written itself a forked VMA passes on as it came. */
+static void fork_passes_on(struct kunit *test)
+{
+	struct vm_area_struct *vma = map_area(test), *child, *grandchild, *sibling;
+	struct folio *shared, *own;
+	struct anon_vma *anon_vma;
+
+	shared = fault(test, current->mm, AREA);
+	child = fork_vma(test, vma, true);
+	anon_vma = vma_anon_vma(vma);
+	grandchild = fork_vma(test, child, true);
+
+	KUNIT_EXPECT_PTR_EQ(test, child->anon_vma,
+			    anon_vma_tree(anon_vma, ANON_VMA_TREE_PARENT));
+	KUNIT_EXPECT_PTR_EQ(test, grandchild->anon_vma, child->anon_vma);
+	KUNIT_EXPECT_EQ(test, chain_length(child), 1);
+	KUNIT_EXPECT_EQ(test, chain_length(grandchild), 1);
+	KUNIT_EXPECT_EQ(test, anon_vma->num_active_vmas, 1);
+	KUNIT_EXPECT_EQ(test, anon_vma->num_children, 1);
+	expect_regular(test, shared, anon_vma, 3);
+
+	/* Its own need an anon_vma that finds them in the next child only. */
+	own = fault(test, child->vm_mm, AREA + PAGE_SIZE);
+	expect_lazy(test, own, child, AREA + PAGE_SIZE);
+	sibling = fork_vma(test, child, true);
+	KUNIT_EXPECT_EQ(test, vma_state(child), ANON_VMA_TREE_REGULAR);
+	KUNIT_EXPECT_PTR_NE(test, vma_anon_vma(child), anon_vma);
+	KUNIT_EXPECT_PTR_EQ(test, sibling->anon_vma,
+			    anon_vma_tree(vma_anon_vma(child), ANON_VMA_TREE_PARENT));
+	KUNIT_EXPECT_EQ(test, chain_length(sibling), 2);
+	KUNIT_EXPECT_FALSE(test, is_on_chain(grandchild, vma_anon_vma(child)));
+	expect_regular(test, own, vma_anon_vma(child), 2);
+	expect_regular(test, shared, anon_vma, 4);
+}
+
 /* Both parts of a forked VMA are linked to the ancestors; neither is an owner. */
 static void fork_split(struct kunit *test)
 {
@@ -1590,6 +1625,7 @@ static struct kunit_case anon_vma_lazy_test_cases[] = {
 	KUNIT_CASE(folio_stays_lazy),
 	KUNIT_CASE(fork_upgrades_parent),
 	KUNIT_CASE(fork_shares),
+	KUNIT_CASE(fork_passes_on),
 	KUNIT_CASE(fork_split),
 	KUNIT_CASE(fork_switched_off),
 	KUNIT_CASE(fork_nothing),

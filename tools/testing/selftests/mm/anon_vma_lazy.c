@@ -737,6 +737,15 @@ static int hold_pages(char *p, size_t n)
 	return fds[0];
 }
 
+static int shared_fd = -1;
+
+/* The read end of a pipe holds the page, and a child inherits it. */
+static bool do_hold(char *p, size_t n, unsigned int unused)
+{
+	shared_fd = hold_pages(p, n);
+	return shared_fd >= 0;
+}
+
 /* Read everything back from swap by switching it off and on */
 static bool swap_cycle(void)
 {
@@ -1202,6 +1211,51 @@ TEST_F(lazy, fork)
 	ASSERT_TRUE(in(k, check, p, NR, TAG));
 	ASSERT_TRUE(count_vmas(p, NR, 1));
 	ASSERT_TRUE(in(k, count_vmas, p, NR, 1));
+}
+
+/*
+ * A child that has nothing of its own mapped when it forks: only what it got, and
+ * what is in swap, partly in the swap cache as well.
+ */
+TEST_F(lazy, fork_unwritten)
+{
+	const size_t own = NR / 4, rest = NR - own;
+	struct kid *k, *c, *d, *e;
+	char *p = map(8, NR);
+
+	fill(p, NR, TAG);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, fill, p, own, TAG2));
+	ASSERT_TRUE(in(k, do_hold, p, own / 2, 0));
+	ASSERT_TRUE(in(k, swap_out, p, own, 0));
+	c = fork_kid(k);
+	ASSERT_NE(c, NULL);
+	d = fork_kid(c);
+	ASSERT_NE(d, NULL);
+	for (int i = 0; i < 2; i++) {
+		ASSERT_TRUE(reclaim_all(p, NR));
+		ASSERT_TRUE(check(p, NR, TAG));
+		ASSERT_TRUE(in(d, check, p, own, TAG2));
+		ASSERT_TRUE(in(k, check, p, own, TAG2));
+		ASSERT_TRUE(in(c, check, p, own, TAG2));
+		ASSERT_TRUE(in(c, check, p + len(own), rest, TAG + own));
+	}
+	/* Now it has something, when it forks again. */
+	ASSERT_TRUE(in(c, fill, p + len(own), own, TAG3));
+	e = fork_kid(c);
+	ASSERT_NE(e, NULL);
+	quit(k);
+	ASSERT_TRUE(reclaim_all(p, NR));
+	ASSERT_TRUE(in(e, check, p, own, TAG2));
+	ASSERT_TRUE(in(e, check, p + len(own), own, TAG3));
+	ASSERT_TRUE(in(c, check, p + len(own), own, TAG3));
+	ASSERT_TRUE(in(d, check, p + len(own), rest, TAG + own));
+	quit(c);
+	ASSERT_TRUE(reclaim_all(p, NR));
+	ASSERT_TRUE(in(e, check, p + len(own), own, TAG3));
+	ASSERT_TRUE(in(d, check, p, own, TAG2));
+	ASSERT_TRUE(check(p, NR, TAG));
 }
 
 /* A child writes to a quarter, both write, then each pages out its own. */
@@ -2618,15 +2672,6 @@ TEST_F(lazy, stale_mm_reused)
 	close(fd);
 	ASSERT_TRUE(in(c, check, p, NR, TAG));
 	ASSERT_TRUE(check(p, NR, TAG2));
-}
-
-static int shared_fd = -1;
-
-/* The read end of a pipe holds the page, and a child inherits it. */
-static bool do_hold(char *p, size_t n, unsigned int unused)
-{
-	shared_fd = hold_pages(p, n);
-	return shared_fd >= 0;
 }
 
 TEST_F(lazy, stale_owner_dead)
@@ -6040,6 +6085,20 @@ TEST_F(counters, fork)
 	EXPECT_TRUE(counted_only(" upgrade_fork regular_fork "));
 	quit(k);
 	EXPECT_TRUE(wait_for_count("again"));
+}
+
+/* What the child has not written it passes on without an anon_vma of its own. */
+TEST_F(counters, fork_unwritten)
+{
+	struct kid *k;
+
+	map_many();
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(read_counters(counters));
+	ASSERT_NE(fork_kid(k), NULL);
+	EXPECT_GE(counted("prepared"), NR_VMAS);
+	EXPECT_LT(counted("upgrade_fork"), NR_VMAS);
 }
 
 TEST_F(counters, wipeonfork)
