@@ -64,7 +64,7 @@ all_programs=(
 	"hugetlb-mremap 120"
 	"hugetlb-madvise 120"
 	"hugetlb_dio 120"
-	"hugetlb_fault_after_madv 120"
+	"hugetlb_fault_after_madv 600"
 	"hugetlb_madv_vs_map 120"
 	"map_fixed_noreplace 60"
 	"gup_test 120 -u -n 1"
@@ -116,7 +116,7 @@ all_programs=(
 	"khugepaged 600 -c 4 mthp_khugepaged:anon"
 	"split_huge_page_test 300"
 	"transhuge-stress 120 -d 20"
-	"folio_split_race_test 120"
+	"folio_split_race_test 900"
 	"migration 600"
 	"mkdirty 60"
 	"mdwe_test 60"
@@ -163,7 +163,8 @@ compare()
 	function note(key, what, why)
 	{
 		if (file == 1) {
-			# Run twice: what is not steady is no measure.
+			# Run twice: what is not steady, or not always there, is no measure.
+			seen[program, key]++
 			if (!((program, key) in before)) {
 				before[program, key] = what
 				cases[program] = cases[program] SUBSEP key
@@ -187,7 +188,10 @@ compare()
 		run = $3 SUBSEP program
 		kind = "fail"
 		begun = said = last = ""
-		if (file == 1) runs[++nruns] = run
+		if (file == 1) {
+			runs[++nruns] = run
+			nruns_of[program]++
+		}
 		else if ($4 != $3) unset[run] = $4
 		started[file, run] = 1
 		next
@@ -254,7 +258,10 @@ compare()
 				old = before[program, key[i]]
 				new = after[run, key[i]]
 				if (new == "") {
-					if (!missing++) first = key[i]
+					if (seen[program, key[i]] < nruns_of[program])
+						unsteady[program]++
+					else if (!missing++)
+						first = key[i]
 				} else if (rank[new] < rank[old]) {
 					why = reason[run, key[i]]
 					worse(key[i] ": " old " without the series, " new " with it" \
