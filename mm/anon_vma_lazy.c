@@ -212,7 +212,7 @@ static bool anon_vma_reuse_ancestor(struct vm_area_struct *vma,
 /**
  * anon_vma_prepare_child() - give a lazy VMA that was forked its own anon_vma
  * @vma: The VMA.
- * @parent: The anon_vma of the parent VMA, which its handle named.
+ * @parent: The anon_vma of an ancestor, which its handle named.
  *
  * What anon_vma_fork() put off.
  *
@@ -279,6 +279,15 @@ int anon_vma_prepare_child(struct vm_area_struct *vma, struct anon_vma *parent)
 	return 0;
 }
 
+static void count_upgrade(const struct vm_area_struct *vma,
+			  enum anon_vma_lazy_cause cause)
+{
+	static_assert(ANON_VMA_LAZY_UPGRADE_FORK + ANON_VMA_LAZY_DEVICE ==
+		      ANON_VMA_LAZY_UPGRADE_DEVICE);
+	count_vm_event(ANON_VMA_LAZY_UPGRADE_FORK + cause);
+	trace_anon_vma_lazy_upgrade(vma, cause);
+}
+
 /**
  * __vma_upgrade_anon_vma_lazy() - give a lazy VMA an anon_vma of its own
  * @vma: The VMA, found to be lazy a moment ago.
@@ -309,14 +318,9 @@ int __vma_upgrade_anon_vma_lazy(struct vm_area_struct *vma,
 		/* Another thread was faster. */
 		return 0;
 	}
-	if (err)
-		return err;
-
-	static_assert(ANON_VMA_LAZY_UPGRADE_FORK + ANON_VMA_LAZY_DEVICE ==
-		      ANON_VMA_LAZY_UPGRADE_DEVICE);
-	count_vm_event(ANON_VMA_LAZY_UPGRADE_FORK + cause);
-	trace_anon_vma_lazy_upgrade(vma, cause);
-	return 0;
+	if (!err)
+		count_upgrade(vma, cause);
+	return err;
 }
 
 /* As vmf_upgrade_anon_vma_lazy(), but a VMA lock stays held in any case. */
@@ -496,6 +500,7 @@ static int find_anon_lazy_pmd_entry(pmd_t *pmd, unsigned long addr,
 		found = folio && folio_test_anon_vma_lazy(folio);
 	}
 	pte_unmap_unlock(start_pte, ptl);
+	cond_resched();
 	return found;
 }
 
@@ -510,8 +515,12 @@ static const struct mm_walk_ops find_anon_lazy_walk_ops = {
  *
  * One that was forked itself and maps nothing lazy can stay as it is: what it
  * passes on is found by its ancestors' anon_vmas, which the child is linked to,
- * too. So a zygote that only forks, and what was preloaded before it was forked
- * itself, costs its children one anon_vma_chain for each VMA and not two.
+ * too. So what a zygote has not written since it was forked costs its children one
+ * anon_vma_chain less for each VMA.
+ *
+ * But if a neighbour has an anon_vma that can be shared it is, for the two to be
+ * merged. And an anon_vma on the chain that no VMA owns any more is taken over: else
+ * the first child that needs one would own the one that all of them are on.
  *
  * Context: mmap_lock held for write, VMA write lock held. May sleep.
  *
@@ -519,13 +528,15 @@ static const struct mm_walk_ops find_anon_lazy_walk_ops = {
  */
 int vma_share_anon_vma_lazy(struct vm_area_struct *vma)
 {
-	const enum anon_vma_tree_state state = anon_vma_tree_state(vma->anon_vma);
+	if (anon_vma_tree_state(vma->anon_vma) != ANON_VMA_TREE_PARENT ||
+	    find_mergeable_anon_vma(vma) ||
+	    walk_page_range_vma(vma, vma->vm_start, vma->vm_end,
+				&find_anon_lazy_walk_ops, NULL))
+		return vma_upgrade_anon_vma_lazy(vma, ANON_VMA_LAZY_FORK);
 
-	if (state == ANON_VMA_TREE_PARENT &&
-	    !walk_page_range_vma(vma, vma->vm_start, vma->vm_end,
-				 &find_anon_lazy_walk_ops, NULL))
-		return 0;
-	return vma_upgrade_anon_vma_lazy(vma, ANON_VMA_LAZY_FORK);
+	if (anon_vma_reuse_ancestor(vma, vma_anon_vma(vma)))
+		count_upgrade(vma, ANON_VMA_LAZY_FORK);
+	return 0;
 }
 
 /*

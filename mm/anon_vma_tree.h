@@ -8,11 +8,11 @@
  * below only. A handle that is not NULL means, as it always did, that the VMA
  * may contain anonymous memory.
  *
- * vma->anon_vma is stored with mmap_lock held (at least for read, then under
- * mm->page_table_lock), so it is stable under the mmap write lock and under
- * the VMA write lock. Everywhere else it may move forward from NULL or from
- * one of the lazy states while it is looked at: read it once. Back to a lazy
- * state it moves under the mmap and VMA write locks only.
+ * vma->anon_vma is stable under the VMA write lock. Under the mmap write lock
+ * alone it may still become lazy from NULL, which takes the VMA read lock and
+ * mm->page_table_lock; what it names is stable then. Everywhere else it may also
+ * get an anon_vma while it is looked at: read it once. Back to a lazy state it
+ * moves under the mmap and VMA write locks only.
  *
  * Shared with tools/testing/vma: nothing here looks into an anon_vma.
  */
@@ -80,10 +80,10 @@ static inline bool anon_vma_tree_may_hold_lazy(anon_vma_tree_t tree)
  * @a: The handle of one VMA.
  * @b: The handle of the other.
  *
- * VMAs that name the same anon_vma have the same chain. A VMA that names none
- * adds nothing to find; whether it should be merged into a fork child is for
- * the caller to say. An owner and a VMA that merely names the anon_vma differ
- * in their chains.
+ * VMAs that own the same anon_vma have the same chain. Those that merely name it
+ * differ from them in their chains, and perhaps from each other, which is for the
+ * caller to compare. A VMA that names none adds nothing to find; whether it should
+ * be merged into a fork child is for the caller to say, too.
  *
  * Return: true if neither handle, or only one, or the same handle but for the
  * presence of lazy folios names an anon_vma.
@@ -154,6 +154,47 @@ static inline void vma_set_anon_regular(struct vm_area_struct *vma)
 static inline bool vma_is_anon_vma_lazy(const struct vm_area_struct *vma)
 {
 	return anon_vma_tree_is_lazy(READ_ONCE(vma->anon_vma));
+}
+
+/* Is the chain of @vma the same as @old's but for @own, if @old has got that? */
+static inline bool anon_vma_chain_matches(struct vm_area_struct *vma,
+					  struct vm_area_struct *old,
+					  const struct anon_vma *own)
+{
+	struct mm_struct *mm = vma->vm_mm;
+	struct anon_vma_chain *avc, *old_avc;
+	long nr_more = 0;
+	bool ret = true;
+
+	/* An upgrade of @vma by another thread adds to its chain. */
+	spin_lock(&mm->page_table_lock);
+	list_for_each_entry(old_avc, &old->anon_vma_chain, same_vma)
+		nr_more++;
+	list_for_each_entry(avc, &vma->anon_vma_chain, same_vma) {
+		bool found = false;
+
+		list_for_each_entry(old_avc, &old->anon_vma_chain, same_vma)
+			found |= old_avc->anon_vma == avc->anon_vma;
+		/* What is on our chain already is not what was added. */
+		ret &= found && avc->anon_vma != own;
+		nr_more--;
+	}
+	spin_unlock(&mm->page_table_lock);
+	return ret && nr_more == !!own;
+}
+
+/*
+ * May @a and @b become one as far as their anon_vmas go? Merging leaves one of
+ * their chains. Owners of an anon_vma have the same chain, but of those that merely
+ * name it one may descend from an owner that took it over from an ancestor.
+ */
+static inline bool vma_anon_vma_compatible(struct vm_area_struct *a,
+					   struct vm_area_struct *b)
+{
+	return anon_vma_tree_compatible(a->anon_vma, b->anon_vma) &&
+		(anon_vma_tree_state(a->anon_vma) != ANON_VMA_TREE_PARENT ||
+		 anon_vma_tree_state(b->anon_vma) != ANON_VMA_TREE_PARENT ||
+		 anon_vma_chain_matches(a, b, NULL));
 }
 
 /*

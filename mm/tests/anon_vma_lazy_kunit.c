@@ -958,6 +958,29 @@ static void fork_passes_on(struct kunit *test)
 	expect_regular(test, shared, anon_vma, 4);
 }
 
+/* An anon_vma without an owner goes to the VMA that forks, not to its children. */
+static void fork_orphan(struct kunit *test)
+{
+	struct vm_area_struct *vma = map_area(test), *child, *grandchild;
+	struct anon_vma *anon_vma;
+	struct folio *shared;
+
+	shared = fault(test, current->mm, AREA);
+	child = fork_vma(test, vma, true);
+	anon_vma = vma_anon_vma(vma);
+	switch_off();
+	KUNIT_ASSERT_EQ(test, vm_munmap(AREA, AREA_SIZE), 0);
+	grandchild = fork_vma(test, child, true);
+
+	KUNIT_EXPECT_EQ(test, vma_state(child), ANON_VMA_TREE_REGULAR);
+	KUNIT_EXPECT_PTR_EQ(test, vma_anon_vma(child), anon_vma);
+	KUNIT_EXPECT_EQ(test, chain_length(child), 1);
+	KUNIT_EXPECT_EQ(test, anon_vma->num_active_vmas, 1);
+	KUNIT_EXPECT_PTR_NE(test, vma_anon_vma(grandchild), anon_vma);
+	KUNIT_EXPECT_EQ(test, chain_length(grandchild), 2);
+	expect_regular(test, shared, anon_vma, 2);
+}
+
 /* Both parts of a forked VMA are linked to the ancestors; neither is an owner. */
 static void fork_split(struct kunit *test)
 {
@@ -1626,6 +1649,7 @@ static struct kunit_case anon_vma_lazy_test_cases[] = {
 	KUNIT_CASE(fork_upgrades_parent),
 	KUNIT_CASE(fork_shares),
 	KUNIT_CASE(fork_passes_on),
+	KUNIT_CASE(fork_orphan),
 	KUNIT_CASE(fork_split),
 	KUNIT_CASE(fork_switched_off),
 	KUNIT_CASE(fork_nothing),

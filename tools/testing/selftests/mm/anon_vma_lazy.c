@@ -1258,6 +1258,43 @@ TEST_F(lazy, fork_unwritten)
 	ASSERT_TRUE(check(p, NR, TAG));
 }
 
+/*
+ * The two halves of a VMA are linked to the same anon_vma, but one of them to one
+ * more, as it comes from a process that took the anon_vma over from an ancestor.
+ * They must not be merged when they could be otherwise.
+ */
+TEST_F(lazy, fork_chains)
+{
+	char *p = map(8, 8), *upper = p + len(4);
+	struct kid *r, *q, *o, *s;
+
+	fill(p, 8, TAG);
+	r = fork_kid(NULL);
+	ASSERT_NE(r, NULL);
+	ASSERT_TRUE(in(r, fill, p + len(2), 1, TAG2));
+	q = fork_kid(r);
+	ASSERT_NE(q, NULL);
+	ASSERT_TRUE(in(q, do_advise, upper, 4, MADV_DONTDUMP));
+	ASSERT_TRUE(in(q, fill, p, 1, TAG3));
+	o = fork_kid(q);
+	ASSERT_NE(o, NULL);
+	quit(r);
+	ASSERT_TRUE(in(o, fill, p + len(1), 1, TAG2));
+	s = fork_kid(o);
+	ASSERT_NE(s, NULL);
+	ASSERT_TRUE(in(s, do_advise, upper, 4, MADV_DODUMP));
+	ASSERT_TRUE(in(s, count_vmas, p, 8, 2));
+	ASSERT_TRUE(reclaim_all(p, 8));
+	ASSERT_TRUE(in(s, check, p, 1, TAG3));
+	ASSERT_TRUE(in(s, check, p + len(1), 1, TAG2));
+	ASSERT_TRUE(in(q, check, p, 1, TAG3));
+	quit(q);
+	quit(o);
+	ASSERT_TRUE(in(s, swap_out_and_check, p, 1, TAG3));
+	ASSERT_TRUE(reclaim_all(p, 8));
+	ASSERT_TRUE(in(s, check, upper, 4, TAG + 4));
+}
+
 /* A child writes to a quarter, both write, then each pages out its own. */
 TEST_F(lazy, fork_write)
 {

@@ -30,6 +30,7 @@ enum vma_kind {
 	REGC,		/* REGULAR, fork child. */
 	UPGC,		/* UPGRADED, fork child. */
 	PARG,		/* PARENT state, grandchild. */
+	PARL,		/* As PARG, but from an owner whose chain was longer. */
 	UPGA,		/* UPGRADED, has taken over the grandparent's anon_vma. */
 	UPGG,		/* UPGRADED, grandchild. */
 	NR_KINDS,
@@ -56,6 +57,8 @@ static const struct {
 		   { &av_child, &av_parent } },
 	[PARG] = { "PARG", ANON_VMA_TREE_PARENT,   &av_mid,
 		   { &av_mid, &av_grand } },
+	[PARL] = { "PARL", ANON_VMA_TREE_PARENT,   &av_mid,
+		   { &av_last, &av_mid, &av_grand } },
 	[UPGA] = { "UPGA", ANON_VMA_TREE_UPGRADED, &av_grand,
 		   { &av_mid, &av_grand } },
 	[UPGG] = { "UPGG", ANON_VMA_TREE_UPGRADED, &av_last,
@@ -70,20 +73,21 @@ static const struct {
  * - An owner may hold lazy folios, UPG*, if either of the two could.
  */
 static const int merged[NR_KINDS][NR_KINDS] = {
-	/* with:   NONE  LAZY  REG   UPG   REGP  UPGP  PAR  PAR2  REGC  UPGC  PARG  UPGA  UPGG */
-	[NONE] = { NONE, LAZY, REG,  UPG,  REGP, UPGP, NO,  NO,   NO,   NO,   NO,   NO,   NO },
-	[LAZY] = { LAZY, LAZY, UPG,  UPG,  UPGP, UPGP, NO,  NO,   NO,   NO,   NO,   NO,   NO },
-	[REG]  = { REG,  UPG,  REG,  UPG,  NO,   NO,   NO,  NO,   NO,   NO,   NO,   NO,   NO },
-	[UPG]  = { UPG,  UPG,  UPG,  UPG,  NO,   NO,   NO,  NO,   NO,   NO,   NO,   NO,   NO },
-	[REGP] = { REGP, UPGP, NO,   NO,   REGP, UPGP, NO,  NO,   NO,   NO,   NO,   NO,   NO },
-	[UPGP] = { UPGP, UPGP, NO,   NO,   UPGP, UPGP, NO,  NO,   NO,   NO,   NO,   NO,   NO },
-	[PAR]  = { NO,   NO,   NO,   NO,   NO,   NO,   PAR, NO,   NO,   NO,   NO,   NO,   NO },
-	[PAR2] = { NO,   NO,   NO,   NO,   NO,   NO,   NO,  PAR2, NO,   NO,   NO,   NO,   NO },
-	[REGC] = { NO,   NO,   NO,   NO,   NO,   NO,   NO,  NO,   REGC, UPGC, NO,   NO,   NO },
-	[UPGC] = { NO,   NO,   NO,   NO,   NO,   NO,   NO,  NO,   UPGC, UPGC, NO,   NO,   NO },
-	[PARG] = { NO,   NO,   NO,   NO,   NO,   NO,   NO,  NO,   NO,   NO,   PARG, NO,   NO },
-	[UPGA] = { NO,   NO,   NO,   NO,   NO,   NO,   NO,  NO,   NO,   NO,   NO,   UPGA, NO },
-	[UPGG] = { NO,   NO,   NO,   NO,   NO,   NO,   NO,  NO,   NO,   NO,   NO,   NO,   UPGG },
+	/* with:   NONE  LAZY  REG   UPG   REGP  UPGP  PAR  PAR2  REGC  UPGC  PARG  PARL  UPGA  UPGG */
+	[NONE] = { NONE, LAZY, REG,  UPG,  REGP, UPGP, NO,   NO,   NO,   NO,   NO,   NO,   NO,   NO },
+	[LAZY] = { LAZY, LAZY, UPG,  UPG,  UPGP, UPGP, NO,   NO,   NO,   NO,   NO,   NO,   NO,   NO },
+	[REG]  = { REG,  UPG,  REG,  UPG,  NO,   NO,   NO,   NO,   NO,   NO,   NO,   NO,   NO,   NO },
+	[UPG]  = { UPG,  UPG,  UPG,  UPG,  NO,   NO,   NO,   NO,   NO,   NO,   NO,   NO,   NO,   NO },
+	[REGP] = { REGP, UPGP, NO,   NO,   REGP, UPGP, NO,   NO,   NO,   NO,   NO,   NO,   NO,   NO },
+	[UPGP] = { UPGP, UPGP, NO,   NO,   UPGP, UPGP, NO,   NO,   NO,   NO,   NO,   NO,   NO,   NO },
+	[PAR]  = { NO,   NO,   NO,   NO,   NO,   NO,   PAR,  NO,   NO,   NO,   NO,   NO,   NO,   NO },
+	[PAR2] = { NO,   NO,   NO,   NO,   NO,   NO,   NO,   PAR2, NO,   NO,   NO,   NO,   NO,   NO },
+	[REGC] = { NO,   NO,   NO,   NO,   NO,   NO,   NO,   NO,   REGC, UPGC, NO,   NO,   NO,   NO },
+	[UPGC] = { NO,   NO,   NO,   NO,   NO,   NO,   NO,   NO,   UPGC, UPGC, NO,   NO,   NO,   NO },
+	[PARG] = { NO,   NO,   NO,   NO,   NO,   NO,   NO,   NO,   NO,   NO,   PARG, NO,   NO,   NO },
+	[PARL] = { NO,   NO,   NO,   NO,   NO,   NO,   NO,   NO,   NO,   NO,   NO,   PARL, NO,   NO },
+	[UPGA] = { NO,   NO,   NO,   NO,   NO,   NO,   NO,   NO,   NO,   NO,   NO,   NO,   UPGA, NO },
+	[UPGG] = { NO,   NO,   NO,   NO,   NO,   NO,   NO,   NO,   NO,   NO,   NO,   NO,   NO,   UPGG },
 };
 
 /*
@@ -1422,14 +1426,14 @@ static bool test_lazy_find_mergeable(void)
 	return ret;
 }
 
-static bool test_lazy_chain_extends(void)
+static bool test_lazy_chain_matches(void)
 {
 	static struct anon_vma x, y, z;
 	static const struct {
 		struct anon_vma *own;
 		struct anon_vma *old[4];
 		struct anon_vma *vma[4];
-		bool extends;
+		bool matches;
 	} chains[] = {
 		/* One more, that is its own. */
 		{ &x, { &x, &y },	{ &y },		true },
@@ -1446,6 +1450,11 @@ static bool test_lazy_chain_extends(void)
 		/* More, but others or too many. */
 		{ &x, { &x, &z },	{ &y },		false },
 		{ &x, { &x, &y, &z },	{ &y },		false },
+		/* Nothing of its own. */
+		{ NULL, { &x, &y },	{ &y, &x },	true },
+		{ NULL, { &x, &y },	{ &x, &z },	false },
+		{ NULL, { &x, &y },	{ &x },		false },
+		{ NULL, { &x },		{ &x, &y },	false },
 	};
 	int i, j;
 
@@ -1463,8 +1472,8 @@ static bool test_lazy_chain_extends(void)
 			if (chains[i].vma[j])
 				anon_vma_chain_add(vma, chains[i].vma[j]);
 		}
-		ASSERT_EQ(anon_vma_chain_extends(old, chains[i].own, vma),
-			  chains[i].extends);
+		ASSERT_EQ(anon_vma_chain_matches(vma, old, chains[i].own),
+			  chains[i].matches);
 
 		anon_vma_chain_clear(old);
 		anon_vma_chain_clear(vma);
@@ -1494,5 +1503,5 @@ static void run_anon_vma_lazy_tests(int *num_tests, int *num_fail)
 	LAZY_TEST(lazy_self_merge);
 	LAZY_TEST(lazy_relocate);
 	LAZY_TEST(lazy_find_mergeable);
-	LAZY_TEST(lazy_chain_extends);
+	LAZY_TEST(lazy_chain_matches);
 }
