@@ -17,6 +17,8 @@ steps=(
 	"compare      60 lab/tests/selftests.sh"
 	"stat        120 lab/tests/stat.sh"
 	"kernels    3600 lab/tests/kernels.sh"
+	"static      300 lab/tests/static.sh kernel-doc size maintainer"
+	"switch      300 lab/tests/switch.sh"
 	"kunit       300 lab/kunit.sh"
 	"quick      1800 lab/quick.sh"
 	"offline     300 lab/quick.sh -n offline -t 240 -c movablecore=768M -O -t -O hwpoison_offline"
