@@ -238,6 +238,11 @@ compare()
 			print "not ok - selftests: there is something to compare with"
 			exit 1
 		}
+		for (program in cases) {
+			count = split(substr(cases[program], 2), key, SUBSEP)
+			for (i = 1; i <= count; i++)
+				unsteady[program] += seen[program, key[i]] < nruns_of[program]
+		}
 		for (r = 1; r <= nruns; r++) {
 			run = runs[r]
 			split(run, part, SUBSEP)
@@ -258,9 +263,7 @@ compare()
 				old = before[program, key[i]]
 				new = after[run, key[i]]
 				if (new == "") {
-					if (seen[program, key[i]] < nruns_of[program])
-						unsteady[program]++
-					else if (!missing++)
+					if (seen[program, key[i]] == nruns_of[program] && !missing++)
 						first = key[i]
 				} else if (rank[new] < rank[old]) {
 					why = reason[run, key[i]]
