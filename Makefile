@@ -7,6 +7,9 @@
 ##                     off, switch 0 and 1; build/results/
 ## make contend        reclaim against faults on two CPUs, without the series and
 ##                     with it, in turns; build/results/contend.tsv
+## make report         memory on real programs, switch 0 and 1: Chromium, redis,
+##                     PostgreSQL, a build, a swap storm (an hour or two);
+##                     STEPS="chromium" runs only these; build/results/
 ## make test           all checks; STEPS="lab vma" runs only these
 ## make test-long      the stress program, ten minutes on each of: lockdep, failing
 ##                     allocations, KASAN, KCSAN, PREEMPT_RT, slub_debug; then
@@ -55,7 +58,7 @@ BUILD := $(or $(LAB_BUILD),build)
 # What is said on the command line reaches the programs by the environment.
 export ARCH
 
-.PHONY: demo bench contend test test-long kselftest mutants results model steps bisect linux refresh series apply kernel shell deps fetch help clean distclean
+.PHONY: demo bench contend report test test-long kselftest mutants results model steps bisect linux refresh series apply kernel shell deps fetch help clean distclean
 
 demo: deps
 	@lab/demo.sh
@@ -65,6 +68,9 @@ bench: deps
 
 contend: deps
 	@lab/contend.sh
+
+report: deps
+	@lab/report.sh $(STEPS)
 
 test: deps
 	@lab/test.sh $(STEPS)

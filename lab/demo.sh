@@ -124,32 +124,8 @@ check_switch()
 pair boot 420 -m 2G -p 2 -d "$image" -S 30
 pair apps 300 -m 2G -p 1
 
-# One line for each workload and cache, then both boots side by side.
-for switch in 0 1; do
-	awk -v OFS='\t' '
-		$1 == "label" { label = $2 }
-		$1 == "vmas" || $1 == "processes" { count[$1] = $2 }
-		$1 == "cache" && $3 != "ok" {
-			print "demo.sh: " $2 " is " $3 ": boot with slab_nomerge" >"/dev/stderr"
-			exit 1
-		}
-		$1 == "cache" { print label, $2, $4, $5, $6 }
-		$1 == "end" {
-			print label, "VMAs", 0, count["vmas"], 0
-			print label, "processes", 0, count["processes"], 0
-		}' "$tmp/boot.$switch" "$tmp/apps.$switch" >"$tmp/all.$switch"
-done
-awk -F '\t' -v OFS='\t' '
-	NR == 1 {
-		print "workload", "cache", "active_0", "in_use_0", "kb_0",
-			"active_1", "in_use_1", "kb_1", "change_percent"
-	}
-	NR == FNR { active[$1, $2] = $3; used[$1, $2] = $4; kb[$1, $2] = $5; next }
-	{
-		u = used[$1, $2]
-		print $1, $2, active[$1, $2], u, kb[$1, $2], $3, $4, $5,
-			sprintf("%.1f", u ? 100 * ($4 - u) / u : 0)
-	}' "$tmp/all.0" "$tmp/all.1" >"$tmp/demo.tsv"
+awk -f "$lab/workloads/pair.awk" <(cat "$tmp/boot.0" "$tmp/apps.0") \
+	<(cat "$tmp/boot.1" "$tmp/apps.1") >"$tmp/demo.tsv"
 mv "$tmp/demo.tsv" "$results/demo.tsv"
 
 release=$(awk '$1 == "kernel" { print $2; exit }' "$tmp/boot.1")

@@ -21,28 +21,38 @@ masked=(apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer
 	networking.service systemd-timesyncd.service
 	systemd-networkd-wait-online.service systemd-firstboot.service)
 
+# What report.sh runs. It starts the servers itself.
+report=(chromium-headless-shell redis-server postgresql gcc libc6-dev make)
+report_masked=(redis-server.service postgresql.service)
+
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
 usage()
 {
 	cat <<'USAGE'
-usage: image.sh [-a ARCH]
+usage: image.sh [-a ARCH] [-r]
 
 Makes an ext4 image of a Debian system and prints its path. The mirror is that
 of this machine's apt, the release trixie: the kernel's source is a backport to
 it.
 
   -a ARCH   x86_64 (default), arm64
+  -r        with the programs that report.sh runs
   -h        this text
 
 DEBIAN_MIRROR and DEBIAN_SUITE in the environment override these.
 USAGE
 }
 
-arch=x86_64
-while getopts a:h opt; do
+arch=x86_64 name='' size=1500M
+while getopts a:rh opt; do
 	case $opt in
 	a) arch=$OPTARG ;;
+	r)
+		name=report- size=4G
+		packages+=("${report[@]}")
+		masked+=("${report_masked[@]}")
+		;;
 	h) usage; exit 0 ;;
 	*) usage >&2; exit 2 ;;
 	esac
@@ -92,7 +102,7 @@ list=$(sources)
 suite=$(awk 'NR == 1 { print $(NF - 1) }' <<<"$list")
 
 key=$({ cat "${BASH_SOURCE[0]}"; echo "$list $arch"; } | sha256sum | cut -c -16)
-image=$cache/image-$arch-$key.ext4
+image=$cache/image-$name$arch-$key.ext4
 mkdir -p "$cache" "$build/log"
 
 lock "$cache/image.lock"
@@ -101,9 +111,9 @@ if [ -s "$image" ]; then
 	exit 0
 fi
 
-need_space "$cache" 3
+need_space "$cache" 5
 
-log=$build/log/image-$arch.log
+log=$build/log/image-$name$arch.log
 tmp=$(mktemp -d "$cache/image.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
 trap 'exit 130' INT
@@ -149,11 +159,11 @@ timeout 600 "${wrap[@]}" sh -ec '
 	trap "rm -rf \"\$1/work/root\"" EXIT
 	mkdir "$1/work/root"
 	tar -C "$1/work/root" -xf "$1/tar" --exclude="./dev/*"
-	mke2fs -q -t ext4 -F -d "$1/work/root" "$1/work/image" 1500M
-' sh "$tmp" >>"$log" 2>&1 </dev/null || die "could not make the file system, see $log"
+	mke2fs -q -t ext4 -F -d "$1/work/root" "$1/work/image" "$2"
+' sh "$tmp" "$size" >>"$log" 2>&1 </dev/null || die "could not make the file system, see $log"
 
 # Images of other keys are out of date.
-rm -f "$cache/image-$arch"-*.ext4
+rm -f "$cache/image-$name$arch"-*.ext4
 mv "$tmp/work/image" "$image"
 say "image.sh: made in $((SECONDS - start)) s"
 echo "$image"

@@ -8,12 +8,18 @@ BEGIN {
 	title["gaps-moved"] = "the same after mremap"
 	title["adjacent-touched"] = "VMAs without gaps"
 	title["adjacent-moved"] = "the same after mremap"
+	title["chromium"] = "Chromium, 24 pages"
+	title["redis-before"] = "redis"
+	title["redis-save"] = "redis during BGSAVE"
+	title["redis-after"] = "redis after BGSAVE"
+	title["postgresql"] = "PostgreSQL, 24 connections"
+	title["build"] = "make -j4"
 	left = 330	# of the bars
 	full = 440	# 100 %
 	y = 76
 }
 
-NR == 1 || ($2 != "anon_vma" && $2 != "anon_vma_chain" &&
+NR == 1 || !($1 in title) || ($2 != "anon_vma" && $2 != "anon_vma_chain" &&
 	    $2 != "vm_area_struct") { next }
 
 function text(x, y, style, s)

@@ -7,6 +7,13 @@ BEGIN {
 	title["gaps-moved"] = "apps, after every process has moved every VMA by mremap"
 	title["adjacent-touched"] = "apps, VMAs without gaps that cannot merge"
 	title["adjacent-moved"] = "apps without gaps, after mremap"
+	title["chromium"] = "chromium: headless, 24 pages, each with its renderer"
+	title["redis-before"] = "redis: 200,000 keys"
+	title["redis-save"] = "redis, while a child saves and writes go on"
+	title["redis-after"] = "redis, after the child has ended"
+	title["postgresql"] = "postgresql: pgbench, 24 connections"
+	title["build"] = "build: make -j4, mean of five moments"
+	title["swap"] = "swap: after six processes have forked and written more than there is memory"
 }
 
 NR == 1 { next }
