@@ -11,24 +11,43 @@ readme=$top/README.md results=$build/results
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/results.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
 
-# What demo.tsv calls a workload, and what the README does.
-demo()
+# slabs FILE WORKLOAD=TITLE...: what FILE calls a workload, and what the README does.
+slabs()
 {
-	awk -F '\t' '
-	BEGIN {
-		title["boot"] = "Debian, 30 s after multi-user"
-		title["gaps-touched"] = "600 VMAs, 24 children with 300 more each"
-		title["adjacent-touched"] = "the same, without gaps between VMAs"
-		title["gaps-moved"] = "after every VMA was moved by mremap"
-		n = split("boot gaps-touched adjacent-touched gaps-moved", order, " ")
-		print "| workload | cache | `=0` | `=1` | left | KB `=0` | KB `=1` |"
-		print "|---|---|--:|--:|--:|--:|--:|"
+	local file=$1
+	shift
+	printf '%s\n' "$@" | awk -F '\t' '
+	FILENAME == "-" {
+		at = index($0, "=")
+		order[++n] = substr($0, 1, at - 1)
+		title[order[n]] = substr($0, at + 1)
+		next
 	}
 	$2 ~ /^(anon_vma|anon_vma_chain|vm_area_struct)$/ {
 		row[$1] = row[$1] sprintf("| %s | `%s` | %d | %d | %.1f %% | %d | %d |\n",
 			row[$1] == "" ? title[$1] : "", $2, $4, $7, $4 ? 100 * $7 / $4 : 100, $5, $8)
 	}
-	END { for (i = 1; i <= n; i++) printf "%s", row[order[i]] }' "$results/demo.tsv"
+	END {
+		print "| workload | cache | `=0` | `=1` | left | KB `=0` | KB `=1` |"
+		print "|---|---|--:|--:|--:|--:|--:|"
+		for (i = 1; i <= n; i++) printf "%s", row[order[i]]
+	}' - "$file"
+}
+
+demo()
+{
+	slabs "$results/demo.tsv" "boot=Debian, 30 s after multi-user" \
+		"gaps-touched=600 VMAs, 24 children with 300 more each" \
+		"adjacent-touched=the same, without gaps between VMAs" \
+		"gaps-moved=after every VMA was moved by mremap"
+}
+
+report()
+{
+	slabs "$results/report.tsv" "chromium=headless Chromium, 24 pages" \
+		"postgresql=PostgreSQL, 24 busy connections" \
+		"redis-before=redis, before a BGSAVE" "redis-save=redis, while its child saves" \
+		"build=make -j4 of C files"
 }
 
 # What was run with another state of the series says so.
@@ -59,17 +78,14 @@ long()
 	}' "$results/test-long.tsv"
 }
 
-for name in demo long; do
+for name in demo report long; do
 	case $name in
-	demo) from=$results/demo.tsv ;;
+	demo | report) from=$results/$name.tsv ;;
 	long) from=$results/test-long.tsv ;;
 	esac
 	[ -s "$from" ] || { say "no $from: the table of $name stays as it is"; continue; }
 	grep -q "^<!-- $name:" "$readme" || die "README.md has no line <!-- $name: ... -->"
-	case $name in
-	demo) demo ;;
-	long) long ;;
-	esac >"$tmp/table"
+	$name >"$tmp/table"
 	awk -v name="$name" -v table="$tmp/table" '
 		/^<!-- end -->$/ { on = 0 }
 		!on { print }
@@ -78,4 +94,6 @@ for name in demo long; do
 			while ((getline line <table) > 0) print line
 		}' "$readme" >"$tmp/readme"
 	cat "$tmp/readme" >"$readme"
+	# The picture of the savings lies beside the page that shows it.
+	[ "$name" != demo ] || cp "$results/demo.svg" "$lab/savings.svg"
 done
