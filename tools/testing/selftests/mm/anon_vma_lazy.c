@@ -6138,6 +6138,31 @@ TEST_F(counters, fork_unwritten)
 	EXPECT_LT(counted("upgrade_fork"), NR_VMAS);
 }
 
+/* Mapped once, as a small folio would be, is what is left of a large one. */
+TEST_F(counters, unshared_large_rest)
+{
+	char *p = map(16, NR);
+	struct kid *k;
+
+	if (!mthp_setup())
+		SKIP(return, "no 64 kB folios");
+	if (!fill_large(p, NR, TAG))
+		SKIP(return, "no large folio to be had");
+	ASSERT_EQ(madvise(p + len(1), len(NR - 1), MADV_DONTNEED), 0);
+	ASSERT_TRUE(read_counters(counters));
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	quit(k);
+	/* Of other VMAs. Then all have been looked at. */
+	ASSERT_TRUE(wait_for_count("again"));
+	sleep(1);
+	ASSERT_TRUE(is_large(p));
+	ASSERT_TRUE(read_counters(counters));
+	ASSERT_TRUE(swap_out(p, 1, 0));
+	EXPECT_EQ(counted("walk"), 0);
+	ASSERT_TRUE(check(p, 1, TAG));
+}
+
 TEST_F(counters, wipeonfork)
 {
 	char *p = map(8, NR);
