@@ -6138,29 +6138,56 @@ TEST_F(counters, fork_unwritten)
 	EXPECT_LT(counted("upgrade_fork"), NR_VMAS);
 }
 
+/* What can goes back to being lazy, one VMA at least. The counters start from there. */
+static bool go_back(void)
+{
+	struct kid *k;
+
+	map(2000, 1);
+	fill(at(2000), 1, TAG3);
+	if (!read_counters(counters))
+		return false;
+	k = fork_kid(NULL);
+	if (!k)
+		return false;
+	quit(k);
+	if (!wait_for_count("again"))
+		return false;
+	/* Then all have been looked at. */
+	sleep(1);
+	return read_counters(counters);
+}
+
 /* Mapped once, as a small folio would be, is what is left of a large one. */
 TEST_F(counters, unshared_large_rest)
 {
 	char *p = map(16, NR);
-	struct kid *k;
 
 	if (!mthp_setup())
 		SKIP(return, "no 64 kB folios");
 	if (!fill_large(p, NR, TAG))
 		SKIP(return, "no large folio to be had");
 	ASSERT_EQ(madvise(p + len(1), len(NR - 1), MADV_DONTNEED), 0);
-	ASSERT_TRUE(read_counters(counters));
-	k = fork_kid(NULL);
-	ASSERT_NE(k, NULL);
-	quit(k);
-	/* Of other VMAs. Then all have been looked at. */
-	ASSERT_TRUE(wait_for_count("again"));
-	sleep(1);
+	ASSERT_TRUE(go_back());
 	ASSERT_TRUE(is_large(p));
-	ASSERT_TRUE(read_counters(counters));
 	ASSERT_TRUE(swap_out(p, 1, 0));
 	EXPECT_EQ(counted("walk"), 0);
 	ASSERT_TRUE(check(p, 1, TAG));
+}
+
+/* KSM would upgrade it again and again. */
+TEST_F(counters, unshared_mergeable)
+{
+	char *p = map(8, NR);
+
+	if (!ksm_setup())
+		SKIP(return, "no KSM");
+	fill(p, NR, TAG);
+	ASSERT_TRUE(do_advise(p, NR, MADV_MERGEABLE));
+	ASSERT_TRUE(go_back());
+	ASSERT_TRUE(swap_out(p, NR, 0));
+	EXPECT_EQ(counted("walk"), 0);
+	ASSERT_TRUE(check(p, NR, TAG));
 }
 
 TEST_F(counters, wipeonfork)
