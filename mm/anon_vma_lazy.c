@@ -528,6 +528,9 @@ static const struct mm_walk_ops find_anon_lazy_walk_ops = {
  */
 int vma_share_anon_vma_lazy(struct vm_area_struct *vma)
 {
+	mmap_assert_write_locked(vma->vm_mm);
+	vma_assert_write_locked(vma);
+
 	if (anon_vma_tree_state(vma->anon_vma) != ANON_VMA_TREE_PARENT ||
 	    find_mergeable_anon_vma(vma) ||
 	    walk_page_range_vma(vma, vma->vm_start, vma->vm_end,

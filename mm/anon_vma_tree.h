@@ -156,7 +156,10 @@ static inline bool vma_is_anon_vma_lazy(const struct vm_area_struct *vma)
 	return anon_vma_tree_is_lazy(READ_ONCE(vma->anon_vma));
 }
 
-/* Is the chain of @vma the same as @old's but for @own, if @old has got that? */
+/*
+ * Is the chain of @vma the same as @old's but for @own, if @old has got that?
+ * mmap_lock held, for read at least.
+ */
 static inline bool anon_vma_chain_matches(struct vm_area_struct *vma,
 					  struct vm_area_struct *old,
 					  const struct anon_vma *own)
@@ -187,6 +190,8 @@ static inline bool anon_vma_chain_matches(struct vm_area_struct *vma,
  * May @a and @b become one as far as their anon_vmas go? Merging leaves one of
  * their chains. Owners of an anon_vma have the same chain, but of those that merely
  * name it one may descend from an owner that took it over from an ancestor.
+ *
+ * mmap_lock held for write.
  */
 static inline bool vma_anon_vma_compatible(struct vm_area_struct *a,
 					   struct vm_area_struct *b)

@@ -13,10 +13,9 @@
  * both took in system time, in milliseconds.
  */
 #define _GNU_SOURCE
-#include <errno.h>
+#include <err.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,19 +43,6 @@ struct shared {
 
 static struct shared *sh;
 
-static void __attribute__((noreturn, format(printf, 1, 2)))
-die(const char *fmt, ...)
-{
-	char text[256];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	fprintf(stderr, "contend: %s: %s\n", text, strerror(errno));
-	exit(1);
-}
-
 static bool put(const char *file, const char *text)
 {
 	int fd = open(file, O_WRONLY);
@@ -73,7 +59,7 @@ static unsigned long get(const char *file, const char *key)
 	FILE *f = fopen(file, "r");
 
 	if (!f)
-		die("%s", file);
+		err(1, "%s", file);
 	while (fgets(line, sizeof(line), f))
 		if (!strncmp(line, key, strlen(key)) && line[strlen(key)] == ' ')
 			val = strtoul(line + strlen(key), NULL, 10);
@@ -86,7 +72,7 @@ static void *map(void *addr, size_t size, int prot, int flags)
 	void *p = mmap(addr, size, prot, flags | MAP_ANONYMOUS, -1, 0);
 
 	if (p == MAP_FAILED)
-		die("mmap");
+		err(1, "mmap");
 	return p;
 }
 
@@ -165,12 +151,12 @@ int main(int argc, char **argv)
 	if (mount("cgroup2", CGROUP, "cgroup2", 0, NULL) ||
 	    !put(CGROUP "/cgroup.subtree_control", "+memory") ||
 	    mkdir(CGROUP "/test", 0755))
-		die("cgroup");
+		err(1, "cgroup");
 
 	parent = fork();
 	if (!parent) {
 		if (!put(CGROUP "/test/cgroup.procs", "0"))
-			die("cgroup.procs");
+			err(1, "cgroup.procs");
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		inherited = map_all();
 		for (int i = 0; i < NR_MAPPINGS; i++)
@@ -196,9 +182,9 @@ int main(int argc, char **argv)
 	__atomic_store_n(&sh->stop, true, __ATOMIC_RELAXED);
 	while (wait(&status) > 0)
 		if (status)
-			die("a process ended with %#x", status);
+			errx(1, "a process ended with %#x", status);
 	if (getrusage(RUSAGE_CHILDREN, &usage))
-		die("getrusage");
+		err(1, "getrusage");
 	printf("written\t%lu\nreclaimed\t%lu\nscanned\t%lu\n", written, steal, scan);
 	printf("system\t%lu\n", usage.ru_stime.tv_sec * 1000ul + usage.ru_stime.tv_usec / 1000);
 	return 0;

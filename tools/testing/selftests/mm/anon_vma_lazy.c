@@ -5982,29 +5982,7 @@ static const char * const counter_names[] = {
 
 static long counters[NR_COUNTERS];
 
-static bool read_counters(long *n)
-{
-	char line[256], name[64];
-	size_t found = 0;
-	long value;
-	FILE *f = fopen("/proc/vmstat", "r");
-
-	if (!f)
-		return false;
-	while (fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "anon_vma_lazy_%63s %ld", name, &value) != 2)
-			continue;
-		for (size_t i = 0; i < NR_COUNTERS; i++) {
-			if (!strcmp(name, counter_names[i])) {
-				n[i] = value;
-				found++;
-			}
-		}
-	}
-	fclose(f);
-	return found == NR_COUNTERS;
-}
-
+/* -1 if the kernel does not count @name */
 static long get_vmstat(const char *name)
 {
 	char line[256], key[64];
@@ -6020,16 +5998,30 @@ static long get_vmstat(const char *name)
 	return found;
 }
 
+static long get_counter(const char *name)
+{
+	char key[80];
+
+	snprintf(key, sizeof(key), "anon_vma_lazy_%s", name);
+	return get_vmstat(key);
+}
+
+static bool read_counters(long *n)
+{
+	for (size_t i = 0; i < NR_COUNTERS; i++) {
+		n[i] = get_counter(counter_names[i]);
+		if (n[i] < 0)
+			return false;
+	}
+	return true;
+}
+
 /* How often the kernel has counted @name since @counters were read */
 static long counted(const char *name)
 {
-	long now[NR_COUNTERS];
-
-	if (!read_counters(now))
-		return -1;
 	for (size_t i = 0; i < NR_COUNTERS; i++)
 		if (!strcmp(name, counter_names[i]))
-			return now[i] - counters[i];
+			return get_counter(name) - counters[i];
 	return -1;
 }
 
@@ -6138,17 +6130,13 @@ TEST_F(counters, fork_unwritten)
 	EXPECT_LT(counted("upgrade_fork"), NR_VMAS);
 }
 
-/* What can goes back to being lazy, one VMA at least. The counters start from there. */
-static bool go_back(void)
+/*
+ * @k, who alone shares our memory, exits, and what can goes back to being lazy: one
+ * VMA at least. The counters start from there.
+ */
+static bool go_back(struct kid *k)
 {
-	struct kid *k;
-
-	map(2000, 1);
-	fill(at(2000), 1, TAG3);
-	if (!read_counters(counters))
-		return false;
-	k = fork_kid(NULL);
-	if (!k)
+	if (!k || !read_counters(counters))
 		return false;
 	quit(k);
 	if (!wait_for_count("again"))
@@ -6168,7 +6156,9 @@ TEST_F(counters, unshared_large_rest)
 	if (!fill_large(p, NR, TAG))
 		SKIP(return, "no large folio to be had");
 	ASSERT_EQ(madvise(p + len(1), len(NR - 1), MADV_DONTNEED), 0);
-	ASSERT_TRUE(go_back());
+	/* One that can */
+	fill(map(2000, 1), 1, TAG3);
+	ASSERT_TRUE(go_back(fork_kid(NULL)));
 	ASSERT_TRUE(is_large(p));
 	ASSERT_TRUE(swap_out(p, 1, 0));
 	EXPECT_EQ(counted("walk"), 0);
@@ -6184,7 +6174,9 @@ TEST_F(counters, unshared_mergeable)
 		SKIP(return, "no KSM");
 	fill(p, NR, TAG);
 	ASSERT_TRUE(do_advise(p, NR, MADV_MERGEABLE));
-	ASSERT_TRUE(go_back());
+	/* One that can */
+	fill(map(2000, 1), 1, TAG3);
+	ASSERT_TRUE(go_back(fork_kid(NULL)));
 	ASSERT_TRUE(swap_out(p, NR, 0));
 	EXPECT_EQ(counted("walk"), 0);
 	ASSERT_TRUE(check(p, NR, TAG));
@@ -6305,13 +6297,7 @@ static bool swap_was_shared(char *p, size_t n)
 
 	fill(p, n, TAG);
 	k = fork_kid(NULL);
-	if (!k || !reclaim_all(p, n) || !read_counters(counters))
-		return false;
-	quit(k);
-	if (!wait_for_count("again"))
-		return false;
-	sleep(1);
-	return read_counters(counters);
+	return k && reclaim_all(p, n) && go_back(k);
 }
 
 /* Not shared any more when it comes back, but the swap entries do not know. */
