@@ -58,7 +58,8 @@
 #define THP		"/sys/kernel/mm/transparent_hugepage/"
 
 #define MB(x)		((size_t)(x) << 20)
-#define ARENA_SIZE	MB(32)
+#define TABLE		(psize() / sizeof(long))	/* pages of one page table */
+#define ARENA_SIZE	len(16 * TABLE)
 #define MAX_KIDS	32
 #define NR		16	/* pages of the usual mapping */
 #define TAG		0x1000	/* first stamp of the usual contents */
@@ -951,11 +952,11 @@ static const char *setup(bool on, bool file)
 
 	sh = mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE,
 		  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	arena = mmap(NULL, ARENA_SIZE + MB(2), PROT_NONE,
+	arena = mmap(NULL, ARENA_SIZE + len(TABLE), PROT_NONE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (sh == MAP_FAILED || arena == MAP_FAILED)
 		return "no memory";
-	arena = (char *)(((unsigned long)arena + MB(2) - 1) & -MB(2));
+	arena = (char *)(((unsigned long)arena + len(TABLE) - 1) & -len(TABLE));
 	if (file) {
 		backing = memfd_create("anon_vma_lazy", MFD_CLOEXEC);
 		if (backing < 0 || ftruncate(backing, ARENA_SIZE))
@@ -2151,13 +2152,12 @@ TEST_F(lazy, mremap_dontunmap_twice)
 }
 
 /*
- * The same place within 2 MB, across its end, and nothing else there: then the
+ * The same place in a page table, across its end, and nothing else there: then the
  * kernel moves the page table itself, folios unseen.
  */
-static bool move_realigned(size_t n, bool forked)
+static bool move_realigned(size_t page, size_t n, bool forked)
 {
-	size_t big = MB(2) / psize();
-	char *p = map(100, n), *q = at(4 * big + 100);
+	char *p = map(page, n), *q = at(4 * TABLE + page);
 	struct kid *k = NULL;
 
 	fill(p, n, TAG);
@@ -2166,9 +2166,9 @@ static bool move_realigned(size_t n, bool forked)
 		if (!k)
 			return false;
 	}
-	munmap(at(0), len(100));
-	munmap(at(100 + n), len(3 * big - 100 - n));
-	munmap(at(4 * big), len(4 * big));
+	munmap(at(0), len(page));
+	munmap(at(page + n), len(3 * TABLE - page - n));
+	munmap(at(4 * TABLE), len(4 * TABLE));
 	if (!move(p, n, q) || !check(q, n, TAG))
 		return false;
 	if (forked) {
@@ -2183,36 +2183,40 @@ static bool move_realigned(size_t n, bool forked)
 
 TEST_F(lazy, mremap_realign)
 {
-	ASSERT_TRUE(move_realigned(450, false));
+	ASSERT_TRUE(move_realigned(TABLE - NR, 3 * NR / 2, false));
 }
 
 TEST_F(lazy, mremap_realign_forked)
 {
-	ASSERT_TRUE(move_realigned(450, true));
+	ASSERT_TRUE(move_realigned(TABLE - NR, 3 * NR / 2, true));
 }
 
 TEST_F(lazy, mremap_pmd)
 {
-	ASSERT_TRUE(move_realigned(2 * MB(2) / psize(), false));
+	if (len(TABLE) > MB(32))
+		SKIP(return, "a page table maps too much");
+	ASSERT_TRUE(move_realigned(100, 2 * TABLE, false));
 }
 
 /* Grown past the bound from a small one, then moved by page table */
 TEST_F(lazy, mremap_pmd_grown)
 {
-	size_t big = MB(2) / psize(), half = big / 2;
-	char *p = map(0, half), *q = at(4 * big);
+	size_t half = MB(1) / psize(), n = 2 * TABLE;
+	char *p = map(0, half), *q = at(4 * TABLE);
 
+	if (len(TABLE) > MB(32))
+		SKIP(return, "a page table maps too much");
 	fill(p, half, TAG);
-	map(half, 3 * half);
-	fill(p + len(half), 3 * half, TAG + half);
-	ASSERT_TRUE(count_vmas(p, 2 * big, 1));
-	ASSERT_TRUE(move(p, 2 * big, q));
-	ASSERT_TRUE(swap_out(q, 2 * big, 0));
-	ASSERT_TRUE(check(q, 2 * big, TAG));
-	ASSERT_TRUE(count_vmas(q, 2 * big, 1));
-	ASSERT_TRUE(move(q, 2 * big, p));
-	ASSERT_TRUE(swap_out(p, 2 * big, 0));
-	ASSERT_TRUE(check(p, 2 * big, TAG));
+	map(half, n - half);
+	fill(p + len(half), n - half, TAG + half);
+	ASSERT_TRUE(count_vmas(p, n, 1));
+	ASSERT_TRUE(move(p, n, q));
+	ASSERT_TRUE(swap_out(q, n, 0));
+	ASSERT_TRUE(check(q, n, TAG));
+	ASSERT_TRUE(count_vmas(q, n, 1));
+	ASSERT_TRUE(move(q, n, p));
+	ASSERT_TRUE(swap_out(p, n, 0));
+	ASSERT_TRUE(check(p, n, TAG));
 }
 
 /* What fails before it starts leaves all as it was. */
@@ -4574,8 +4578,8 @@ TEST_F_TIMEOUT(lazy, hwpoison_reclaim, 60)
  */
 TEST_F_TIMEOUT(anon, hwpoison_offline, 120)
 {
-	const size_t n = 4 * NR;
-	char *p = map(8, n), *hog = map(4096, 2048), *bad, path[64], buf[64];
+	const size_t n = 4 * NR, huge = default_huge_page_size();
+	char *p = map(8, n), *hog = map(4096, 2048), *bad, path[128], buf[64];
 	unsigned long pfn[n], block;
 	struct writer w;
 	size_t i;
@@ -4587,9 +4591,11 @@ TEST_F_TIMEOUT(anon, hwpoison_offline, 120)
 		SKIP(return, "no memory hotplug");
 	block = strtoul(buf, NULL, 16) / psize();
 	/* The end of a node is used first, and has reserved pages: take it away. */
-	snprintf(buf, sizeof(buf), "%zu", block / (MB(2) / psize()));
-	tweak("/sys/devices/system/node/node0/hugepages/hugepages-2048kB/nr_hugepages",
-	      buf);
+	snprintf(path, sizeof(path),
+		 "/sys/devices/system/node/node0/hugepages/hugepages-%zukB/nr_hugepages",
+		 huge / 1024);
+	snprintf(buf, sizeof(buf), "%zu", huge ? block * psize() / huge : 0);
+	tweak(path, buf);
 	fill(hog, 2048, TAG2);
 	ASSERT_TRUE(catch_sigbus(NULL, 0, 0));
 	fill(p, n, TAG);
@@ -5624,20 +5630,20 @@ TEST_F_TIMEOUT(lazy, fail_mremap_child, 90)
 /* Part way through a move over a page table border, and back again */
 TEST_F_TIMEOUT(lazy, fail_mremap_tables, 90)
 {
-	size_t big = MB(2) / psize(), n = 32;
+	size_t n = 32;
 	int i;
 
 	if (!fail_setup())
 		SKIP(return, "no fault injection");
 	for (i = 1; i < 100; i++) {
-		char *p = map(big - n / 2, n), *q;
+		char *p = map(TABLE - n / 2, n), *q;
 		bool failed;
 
 		fill(p, n, TAG);
-		munmap(at(3 * big), len(3 * big));
+		munmap(at(3 * TABLE), len(3 * TABLE));
 		fail_nth(i);
 		q = mremap(p, len(n), len(n), MREMAP_MAYMOVE | MREMAP_FIXED,
-			   at(4 * big - n / 4));
+			   at(4 * TABLE - n / 4));
 		failed = did_fail();
 		if (q == MAP_FAILED)
 			q = p;

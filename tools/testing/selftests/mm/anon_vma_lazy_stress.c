@@ -45,7 +45,8 @@
 #define KSM		"/sys/kernel/mm/ksm/"
 #define THP		"/sys/kernel/mm/transparent_hugepage/"
 
-#define MB(x)		((size_t)(x) << 20)
+#define BIG_DISTANCE	1024	/* between the two areas of a big slot: whole page tables */
+#define AREA_PAGES	8192
 #define MAX_PROCS	64
 #define MAX_THREADS	8
 #define MAX_LEVEL	5
@@ -401,7 +402,7 @@ static void use_slot(int nr, uint64_t *r)
 	case 18:
 		/* Regardless of who has it, or where it is: contents stay. */
 		s = &slots[NR_SMALL + rnd(r, NR_SLOTS - NR_SMALL)];
-		madvise(s->at[rnd(r, 2)], MB(2), MADV_COLLAPSE);
+		madvise(s->at[rnd(r, 2)], len(BIG_PAGES), MADV_COLLAPSE);
 		break;
 	case 19:
 		/* Locked it may be although that failed. */
@@ -578,12 +579,12 @@ static void place_slots(void)
 			s->file = backing >= 0 && nr > NR_SMALL / 2 && nr % 3 == 0;
 			/* Another place in the page table: PTEs are moved. */
 			s->at[0] = area + nr * len(SMALL_PAGES);
-			s->at[1] = s->at[0] + MB(6) + len(7);
+			s->at[1] = s->at[0] + len(1543);
 		} else {
 			/* The same place: whole tables are. */
 			s->pages = BIG_PAGES;
-			s->at[0] = area + MB(12) + (nr - NR_SMALL) * MB(8);
-			s->at[1] = s->at[0] + MB(4);
+			s->at[0] = area + len((3 + 2 * (nr - NR_SMALL)) * BIG_DISTANCE);
+			s->at[1] = s->at[0] + len(BIG_DISTANCE);
 		}
 	}
 }
@@ -714,13 +715,13 @@ int main(int argc, char **argv)
 
 	sh = mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE,
 		  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	area = mmap(NULL, MB(32), PROT_NONE,
+	area = mmap(NULL, len(AREA_PAGES + BIG_DISTANCE), PROT_NONE,
 		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (sh == MAP_FAILED || area == MAP_FAILED)
 		ksft_exit_fail_msg("no memory\n");
-	area = (char *)(((unsigned long)area + MB(2) - 1) & -MB(2));
+	area = (char *)(((unsigned long)area + len(BIG_DISTANCE) - 1) & -len(BIG_DISTANCE));
 	backing = memfd_create("anon_vma_lazy", MFD_CLOEXEC);
-	if (backing >= 0 && ftruncate(backing, MB(32)))
+	if (backing >= 0 && ftruncate(backing, len(AREA_PAGES)))
 		backing = -1;
 	place_slots();
 	clock_gettime(CLOCK_MONOTONIC, &sh->end);
