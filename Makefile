@@ -34,7 +34,8 @@
 ##                     put the series on a new branch of your own 7.3.y tree
 ## make kernel         build/x86_64/bzImage; CONFIG=debug: x86_64-debug/;
 ##                     LAZY=n: x86_64-off/, without CONFIG_ANON_VMA_LAZY;
-##                     BASE=1: x86_64-base/, without the series
+##                     BASE=1: x86_64-base/, without the series;
+##                     ARCH=arm64 PAGES=16k, 64k: with pages of that size
 ## make shell          boot that kernel into a shell on the serial console
 ## make deps           install missing Debian packages (root) or name them
 ## make fetch          fetch the kernel source; UPDATE=1: look for a newer 7.3.y
@@ -42,7 +43,7 @@
 ## make distclean      remove build/, with unsaved work in build/linux
 ##
 ## KERNEL=file or dir  use that kernel source, not Debian's linux-source
-## ARCH=, JOBS=        architecture (x86_64), parallel jobs (all cores)
+## ARCH=, JOBS=        architecture (x86_64, arm64), parallel jobs (all cores)
 ## XDG_CACHE_HOME=     where the cache goes, default ~/.cache (6 GB)
 
 SHELL := /bin/bash
@@ -113,7 +114,7 @@ kernel: deps
 
 shell: deps
 	@kernel=$$(lab/kernel.sh) && lab/initramfs.sh && \
-		lab/boot.sh -I -a $(ARCH) -i $(BUILD)/initramfs.cpio "$$kernel"
+		lab/boot.sh -I -i $(BUILD)/initramfs.cpio "$$kernel"
 
 deps:
 	@lab/deps.sh

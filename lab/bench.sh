@@ -42,9 +42,8 @@ case $repeats in
 [1-9]) ;;
 *) die "bench.sh: -r $repeats: 1 to 9" ;;
 esac
-arch=${ARCH:-x86_64}
-[ "$arch" = x86_64 ] || die "bench.sh: ARCH=$arch: x86_64 is known"
-need_tools gcc cpio qemu-system-x86_64
+set_arch "${ARCH:-x86_64}"
+need_tools "${cross}gcc" cpio
 
 results=$build/results
 logs=$build/log
@@ -53,9 +52,9 @@ mkdir -p "$results" "$logs" "$build/$arch/bin"
 [ -n "$base" ] || base=$(BASE=1 "$lab/kernel.sh")
 [ -n "$off" ] || off=$(LAZY=n "$lab/kernel.sh")
 [ -n "$on" ] || on=$("$lab/kernel.sh")
-gcc -std=gnu11 -O2 -Wall -Wextra -static -pthread -o "$build/$arch/bin/bench" "$lab/bench/bench.c"
+"${cross}gcc" -std=gnu11 -O2 -Wall -Wextra -static -pthread -o "$build/$arch/bin/bench" "$lab/bench/bench.c"
 initramfs=$build/$arch/bench.cpio
-"$lab/initramfs.sh" -o "$initramfs" "$build/$arch/bin/bench"
+"$lab/initramfs.sh" -a "$arch" -o "$initramfs" "$build/$arch/bin/bench"
 start=$SECONDS
 
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/bench.XXXXXX")
@@ -71,11 +70,11 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
 # Nothing in the guest may depend on chance or on the time of day, and nothing
-# may run beside what is measured. Without ERMS memory is cleared and copied
-# eight bytes an instruction, not one.
+# may run beside what is measured.
 qemu=(-A "tcg,thread=single" -p 1 -m 512M -w 256M
-	-x -icount -x "shift=0,sleep=off" -x -cpu -x "max,-erms"
-	-x -rtc -x "base=2026-01-01,clock=vm")
+	-x -icount -x "shift=0,sleep=off" -x -rtc -x "base=2026-01-01,clock=vm")
+# Without ERMS memory is cleared and copied eight bytes an instruction, not one.
+[ "$arch" != x86_64 ] || qemu+=(-x -cpu -x "max,-erms")
 words="nokaslr norandmaps slab_nomerge numa=fake=2 numa_balancing=disable"
 words+=" sysctl.vm.stat_interval=100000 sysctl.vm.compaction_proactiveness=0"
 

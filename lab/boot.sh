@@ -29,7 +29,7 @@ multi-user.target is reached and -S seconds are over.
   -S SECONDS    with -d: wait after multi-user.target (default 0)
   -c WORDS      more words for the kernel command line (repeatable)
   -w SIZE       swap of that size on zram (256M)
-  -a ARCH       x86_64 (default), arm64
+  -a ARCH       x86_64, arm64; default: ARCH= in the environment, or x86_64
   -m MEM        default 2G
   -p CPUS       default 2
   -t SECONDS    time-out, default 300; 0: none
@@ -46,7 +46,7 @@ Exit status: the command's; 124 time-out; 125 the guest failed; 2 usage.
 USAGE
 }
 
-initramfs='' script='' disk='' settle=0 words='' swap='' arch=x86_64
+initramfs='' script='' disk='' settle=0 words='' swap='' arch=${ARCH:-x86_64}
 mem=2G smp=2 limit='' log='' out='' accel=tcg,thread=multi
 files=() extra=() splats_ok='' interactive='' quiet=''
 while getopts i:s:f:d:S:c:w:a:m:p:t:l:o:x:A:WIqh opt; do

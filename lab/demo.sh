@@ -35,13 +35,7 @@ while getopts k:nh opt; do
 done
 [ $OPTIND -gt $# ] || { usage >&2; exit 2; }
 
-arch=${ARCH:-x86_64}
-case $arch in
-x86_64) cross= ;;
-arm64) cross=aarch64-linux-gnu- ;;
-*) die "ARCH=$arch: x86_64 and arm64 are known" ;;
-esac
-[ "$arch" != "$(uname -m | sed s/aarch64/arm64/)" ] || cross=
+set_arch "${ARCH:-x86_64}"
 need_tools "${cross}gcc" cpio
 
 results=$build/results
@@ -58,7 +52,7 @@ for source in lab/workloads/apps.c tools/mm/anon_vma_stat.c; do
 	bin+=("$p")
 done
 initramfs=$build/$arch/demo.cpio
-"$lab/initramfs.sh" -o "$initramfs" "${bin[@]}" "$lab/workloads/demo-guest.sh"
+"$lab/initramfs.sh" -a "$arch" -o "$initramfs" "${bin[@]}" "$lab/workloads/demo-guest.sh"
 
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/demo.XXXXXX")
 pids=()

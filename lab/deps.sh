@@ -10,6 +10,8 @@ packages=(
 	# source and kernel
 	git make gcc libc6-dev flex bison bc perl xz-utils lz4 libelf-dev ccache cpio
 	debian-archive-keyring
+	# arm64
+	gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-system-arm
 	# guests and images
 	qemu-system-x86 busybox-static mmdebstrap e2fsprogs
 	# tools/testing/vma, kselftests

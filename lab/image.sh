@@ -25,8 +25,6 @@ masked=(apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer
 report=(chromium-headless-shell redis-server postgresql gcc libc6-dev make)
 report_masked=(redis-server.service postgresql.service)
 
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-
 usage()
 {
 	cat <<'USAGE'
@@ -36,7 +34,7 @@ Makes an ext4 image of a Debian system and prints its path. The mirror is that
 of this machine's apt, the release trixie: the kernel's source is a backport to
 it.
 
-  -a ARCH   x86_64 (default), arm64
+  -a ARCH   x86_64, arm64; default: ARCH= in the environment, or x86_64
   -r        with the programs that report.sh runs
   -h        this text
 
@@ -44,7 +42,7 @@ DEBIAN_MIRROR and DEBIAN_SUITE in the environment override these.
 USAGE
 }
 
-arch=x86_64 name='' size=1500M
+arch=${ARCH:-x86_64} name='' size=1500M
 while getopts a:rh opt; do
 	case $opt in
 	a) arch=$OPTARG ;;
@@ -57,46 +55,12 @@ while getopts a:rh opt; do
 	*) usage >&2; exit 2 ;;
 	esac
 done
-case $arch in
-x86_64) debarch=amd64 ;;
-arm64) debarch=arm64 ;;
-*) die "unknown architecture '$arch': x86_64 and arm64 are known" ;;
-esac
+set_arch "$arch"
 
 PATH=$PATH:/usr/sbin:/sbin
 need_tools mmdebstrap mke2fs
 
-# sources.list lines of Debian's own archives, from this machine's apt. Before
-# the first "apt-get update" no origin is known; the path tells then.
-sources()
-{
-	local option=
-
-	[ ! -r "$keyring" ] || option="[signed-by=$keyring] "
-	if [ -n "${DEBIAN_MIRROR-}" ]; then
-		echo "deb $option$DEBIAN_MIRROR ${DEBIAN_SUITE:-trixie} main"
-		return
-	fi
-	# shellcheck disable=SC2016 # the fields are apt's
-	{
-		apt-get indextargets 'Created-By: Packages' --format \
-			'$(ORIGIN) $(REPO_URI) $(RELEASE) $(COMPONENT)'
-		apt-get indextargets --no-release-info 'Created-By: Packages' \
-			--format '? $(REPO_URI) $(RELEASE) $(COMPONENT)'
-	} 2>/dev/null |
-		awk -v option="$option" -v suite="${DEBIAN_SUITE:-trixie}" '
-			$1 == "Debian" { known = 1 }
-			$4 != "main" || $3 ~ /backports|proposed/ { next }
-			$1 == "?" && (known || $2 !~ /\/debian(-security)?\/$/) { next }
-			$1 != "?" && $1 != "Debian" { next }
-			# The first mirror serves every suite.
-			suite { $3 = suite }
-			{ line = "deb " option $2 " " $3 " main" }
-			!seen[line]++ { print line }
-			suite { exit }'
-}
-
-list=$(sources)
+list=$(debian_sources)
 [ -n "$list" ] ||
 	die "apt knows no Debian archive here: run 'apt-get update', or set DEBIAN_MIRROR=URL and DEBIAN_SUITE=NAME"
 suite=$(awk 'NR == 1 { print $(NF - 1) }' <<<"$list")
@@ -132,7 +96,7 @@ chmod 755 "$tmp"
 # shellcheck disable=SC2016 # $1 is the hook's
 soft=1 step 1200 "$log" "making a Debian $suite image for $arch" \
 	mmdebstrap --mode=$mode --variant=important \
-	--architectures="$debarch" --format=tar \
+	--architectures="$(dpkg --print-architecture)" --format=tar \
 	--include="$(IFS=,; echo "${packages[*]}")" \
 	--aptopt='Acquire::Retries "3"' \
 	--aptopt='Acquire::http::Timeout "60"' \
@@ -150,17 +114,29 @@ soft=1 step 1200 "$log" "making a Debian $suite image for $arch" \
 		die "mmdebstrap failed, see $log (no network? apt's sources?)"
 	}
 
+mkdir -m 1777 "$tmp/work"
+if [ -z "$native" ]; then
+	mkdir "$tmp/$arch"
+	tar -xOf "$tmp/tar" ./var/lib/dpkg/status | sed -n 's/^Package: //p' >"$tmp/packages"
+	mapfile -t packages <"$tmp/packages"
+	debian_extract "$tmp/$arch" "${packages[@]}"
+fi
+
 # mke2fs of Debian 12 fills an image from a folder, not yet from a tar. Without
 # root this happens in a user namespace, where our own folder is someone else's
 # and there are no device nodes; devtmpfs has them.
-mkdir -m 1777 "$tmp/work"
 # shellcheck disable=SC2016 # the inner shell's
 timeout 600 "${wrap[@]}" sh -ec '
 	trap "rm -rf \"\$1/work/root\"" EXIT
 	mkdir "$1/work/root"
-	tar -C "$1/work/root" -xf "$1/tar" --exclude="./dev/*"
-	mke2fs -q -t ext4 -F -d "$1/work/root" "$1/work/image" "$2"
-' sh "$tmp" "$size" >>"$log" 2>&1 </dev/null || die "could not make the file system, see $log"
+	cd "$1/work/root"
+	tar -xf "$1/tar" --exclude="./dev/*"
+	if [ -e "$1/$2/tar" ]; then
+		rm -rf usr/lib/*-linux-gnu usr/lib64 etc/ld.so.cache
+		tar -xf "$1/$2/tar" --exclude="./dev/*" --exclude="./etc/*" --exclude="./var/*"
+	fi
+	mke2fs -q -t ext4 -F -d "$1/work/root" "$1/work/image" "$3"
+' sh "$tmp" "$arch" "$size" >>"$log" 2>&1 </dev/null || die "could not make the file system, see $log"
 
 # Images of other keys are out of date.
 rm -f "$cache/image-$name$arch"-*.ext4

@@ -6,6 +6,7 @@
 #   LAZY=n          with CONFIG_ANON_VMA_LAZY off       build/x86_64-off/
 #   LAZY=auto       on if the tree knows it and lets it be switched on
 #   BASE=1          the source without the series       build/x86_64-base/
+#   PAGES=16k, 64k  arm64: with pages of that size      build/arm64-16k/
 #
 # build/linux is built as it is, unsaved work and all. The base depends on
 # nothing in this checkout, so it is built in the cache, beside its source.
@@ -14,17 +15,16 @@ set -euo pipefail
 # shellcheck source=lab/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-arch=${ARCH:-x86_64} config=${CONFIG:-} lazy=${LAZY:-y} jobs=${JOBS:-$(nproc)}
+set_arch "${ARCH:-x86_64}"
+config=${CONFIG:-} lazy=${LAZY:-y} pages=${PAGES:-} jobs=${JOBS:-$(nproc)}
 # They would reach the kernel's own Makefile.
-unset ARCH CONFIG LAZY MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES
-case $arch in
-x86_64) srcarch=x86 target=bzImage image=arch/x86/boot/bzImage cross= ;;
-arm64) srcarch=arm64 target=Image image=arch/arm64/boot/Image cross=aarch64-linux-gnu- ;;
-*) die "ARCH=$arch: x86_64 and arm64 are known" ;;
-esac
-[ "$arch" != "$(uname -m | sed s/aarch64/arm64/)" ] || cross=
-[ -e "$lab/config/$arch.config" ] || die "ARCH=$arch: there is no lab/config/$arch.config yet"
+unset ARCH CONFIG LAZY PAGES MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES
 fragments=("$lab/config/common.config" "$lab/config/$arch.config")
+if [ -n "$pages" ]; then
+	[ -e "$lab/config/$arch-$pages.config" ] ||
+		die "PAGES=$pages: there is no lab/config/$arch-$pages.config"
+	fragments+=("$lab/config/$arch-$pages.config")
+fi
 if [ -n "$config" ]; then
 	[ -e "$lab/config/$config.config" ] || die "CONFIG=$config: there is no lab/config/$config.config"
 	fragments+=("$lab/config/$config.config")
@@ -43,7 +43,7 @@ export KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 2026' KBUILD_BUILD_USER=l
 	KBUILD_BUILD_HOST=lab KBUILD_BUILD_VERSION=1 LC_ALL=C
 
 base=$("$lab/fetch.sh")
-variant=$arch${config:+-$config}
+variant=$arch${pages:+-$pages}${config:+-$config}
 if [ -n "${BASE-}" ]; then
 	tree=$base/linux out=$base/$variant name=$variant-base
 else
@@ -145,6 +145,6 @@ if [ -z "${BASE-}" ]; then
 fi
 
 mkdir -p "$build/$name"
-cp "$out/$image" "$build/$name/$target.tmp"
+cp "$out/arch/$srcarch/boot/$target" "$build/$name/$target.tmp"
 mv "$build/$name/$target.tmp" "$build/$name/$target"
 echo "$build/$name/$target"

@@ -16,18 +16,18 @@ usage()
 	cat <<'USAGE'
 usage: kunit.sh [option...] [KERNEL]
 
-Runs the suite of KERNEL (default: build/ARCH-debug's image). Results go to
+Runs the suite of KERNEL (default: that of build/ARCH-debug/). Results go to
 standard output, what the failed cases said to standard error.
 
   -t SECONDS  time-out of the guest (default 300)
   -c WORDS    more words for the kernel command line (repeatable)
-  -a ARCH     x86_64 (default), arm64
+  -a ARCH     x86_64, arm64; default: ARCH= in the environment, or x86_64
   -n NAME     files are called build/NAME.*, default kunit
   -h          this text
 USAGE
 }
 
-limit=300 arch=x86_64 name=kunit words=()
+limit=300 arch=${ARCH:-x86_64} name=kunit words=()
 while getopts t:c:a:n:h opt; do
 	case $opt in
 	t) limit=$OPTARG ;;
@@ -39,19 +39,15 @@ while getopts t:c:a:n:h opt; do
 	esac
 done
 shift $((OPTIND - 1))
-case $arch in
-x86_64) kernel=$build/x86_64-debug/bzImage ;;
-arm64) kernel=$build/arm64-debug/Image ;;
-*) die "kunit.sh: unknown architecture '$arch': x86_64 and arm64 are known" ;;
-esac
-kernel=${1:-$kernel}
+set_arch "$arch"
+kernel=${1:-$build/$arch-debug/$target}
 [ -r "$kernel" ] || die "kunit.sh: no kernel at $kernel: run 'make kernel CONFIG=debug'"
 need_tools cpio
 
 out=$build/$name
 mkdir -p "$build"
 lock "$out.lock"
-"$lab/initramfs.sh" -o "$out.cpio"
+"$lab/initramfs.sh" -a "$arch" -o "$out.cpio"
 
 cat >"$out.guest" <<'END'
 #!/bin/sh

@@ -29,6 +29,22 @@ say()
 	echo "$*" >&2
 }
 
+# set_arch ARCH: the architecture to build for, and what depends on it.
+# shellcheck disable=SC2034
+set_arch()
+{
+	arch=$1
+	case $arch in
+	x86_64) srcarch=x86 target=bzImage debarch=amd64 cross=x86_64-linux-gnu- ;;
+	arm64) srcarch=arm64 target=Image debarch=arm64 cross=aarch64-linux-gnu- ;;
+	*) die "${0##*/}: architecture '$arch': x86_64 and arm64 are known" ;;
+	esac
+	native=
+	if [ "$arch" = "$(uname -m | sed s/aarch64/arm64/)" ]; then
+		native=1 cross=
+	fi
+}
+
 # git without the user's settings: signing, hooks and diff options would
 # change what the lab writes.
 labgit()
@@ -92,6 +108,63 @@ step()
 	tail -n 30 "$log" >&2
 	[ "$rc" -ne 124 ] || die "$title: no end after $limit s; see $log"
 	die "$title: failed; see $log"
+}
+
+# sources.list lines of Debian's own archives, from this machine's apt. Before
+# the first "apt-get update" no origin is known; the path tells then. The
+# kernel's source is a backport to trixie, so that is the release.
+debian_sources()
+{
+	local keyring=/usr/share/keyrings/debian-archive-keyring.gpg option=
+
+	[ ! -r "$keyring" ] || option="[signed-by=$keyring] "
+	if [ -n "${DEBIAN_MIRROR-}" ]; then
+		echo "deb $option$DEBIAN_MIRROR ${DEBIAN_SUITE:-trixie} main"
+		return
+	fi
+	# shellcheck disable=SC2016 # the fields are apt's
+	{
+		apt-get indextargets 'Created-By: Packages' --format \
+			'$(ORIGIN) $(REPO_URI) $(RELEASE) $(COMPONENT)'
+		apt-get indextargets --no-release-info 'Created-By: Packages' \
+			--format '? $(REPO_URI) $(RELEASE) $(COMPONENT)'
+	} 2>/dev/null |
+		awk -v option="$option" -v suite="${DEBIAN_SUITE:-trixie}" '
+			$1 == "Debian" { known = 1 }
+			$4 != "main" || $3 ~ /backports|proposed/ { next }
+			$1 == "?" && (known || $2 !~ /\/debian(-security)?\/$/) { next }
+			$1 != "?" && $1 != "Debian" { next }
+			# The first mirror serves every suite.
+			suite { $3 = suite }
+			{ line = "deb " option $2 " " $3 " main" }
+			!seen[line]++ { print line }
+			suite { exit }'
+}
+
+# debian_extract DIR PACKAGE...: unpacks the packages of $debarch, and those that
+# they depend on, in DIR/tar. Runs nothing of theirs. Whoever is not root gets a
+# namespace of his own.
+debian_extract()
+{
+	local dir=$1 mode=root list
+	shift
+	[ "$(id -u)" -eq 0 ] || mode=unshare
+	list=$(debian_sources)
+	[ -n "$list" ] ||
+		die "apt knows no Debian archive here: run 'apt-get update', or set DEBIAN_MIRROR=URL and DEBIAN_SUITE=NAME"
+	chmod 755 "$dir"
+	echo "$list" >"$dir/sources.list"
+	soft=1 step 900 "$build/log/extract-$debarch.log" "fetching packages for $debarch" \
+		mmdebstrap --mode=$mode --variant=extract --architectures="$debarch" --format=tar \
+		--include="$(IFS=,; echo "$*")" \
+		--aptopt='Acquire::Retries "3"' --aptopt='Acquire::http::Timeout "60"' \
+		--dpkgopt='path-exclude=/usr/share/doc/*' \
+		--dpkgopt='path-exclude=/usr/share/man/*' \
+		--dpkgopt='path-exclude=/usr/share/locale/*' \
+		"$(awk 'NR == 1 { print $(NF - 1) }' <<<"$list")" "$dir/tar" "$dir/sources.list" || {
+			grep -E '^[EW]:|error' "$build/log/extract-$debarch.log" | tail -n 3 >&2 || :
+			die "mmdebstrap failed, see $build/log/extract-$debarch.log (no network? apt's sources?)"
+		}
 }
 
 # The paths that a patch's "Adds:" header lines name.

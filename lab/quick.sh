@@ -16,7 +16,7 @@ usage()
 	cat <<'USAGE'
 usage: quick.sh [option...] [KERNEL [CASE...]]
 
-Runs the selftest on KERNEL (default: build/ARCH-debug's image). Results go to
+Runs the selftest on KERNEL (default: that of build/ARCH-debug/). Results go to
 standard output, what the failed cases said to standard error.
 
   -T TREE     kernel tree with the other selftests and the headers
@@ -25,7 +25,8 @@ standard output, what the failed cases said to standard error.
   -P PROGRAM  of tools/testing/selftests/mm to run (default anon_vma_lazy)
   -O WORD     one more argument for it (repeatable)
   -c WORDS    more words for the kernel command line (repeatable)
-  -a ARCH     x86_64 (default), arm64
+  -x ARG      one more argument for QEMU (repeatable)
+  -a ARCH     x86_64, arm64; default: ARCH= in the environment, or x86_64
   -m MEM      of the guest (default 2G)
   -n NAME     files are called build/NAME.*, default quick
   -h          this text
@@ -35,15 +36,16 @@ of such names: mremap_back.
 USAGE
 }
 
-tree=$build/linux limit=1500 program=anon_vma_lazy arch=x86_64 name=quick
+tree=$build/linux limit=1500 program=anon_vma_lazy arch=${ARCH:-x86_64} name=quick
 words=() args=() mem=2G
-while getopts T:t:P:O:c:a:m:n:h opt; do
+while getopts T:t:P:O:c:x:a:m:n:h opt; do
 	case $opt in
 	T) tree=$OPTARG ;;
 	t) limit=$OPTARG ;;
 	P) program=$OPTARG ;;
 	O) args+=("$OPTARG") ;;
 	c) words+=(-c "$OPTARG") ;;
+	x) words+=(-x "$OPTARG") ;;
 	a) arch=$OPTARG ;;
 	m) mem=$OPTARG ;;
 	n) name=$OPTARG ;;
@@ -52,12 +54,8 @@ while getopts T:t:P:O:c:a:m:n:h opt; do
 	esac
 done
 shift $((OPTIND - 1))
-case $arch in
-x86_64) kernel=$build/x86_64-debug/bzImage cross= ;;
-arm64) kernel=$build/arm64-debug/Image cross=aarch64-linux-gnu- ;;
-*) die "quick.sh: unknown architecture '$arch': x86_64 and arm64 are known" ;;
-esac
-kernel=${1:-$kernel}
+set_arch "$arch"
+kernel=${1:-$build/$arch-debug/$target}
 [ $# -eq 0 ] || shift
 [ -r "$kernel" ] || die "quick.sh: no kernel at $kernel: run 'make kernel CONFIG=debug'"
 selftests=$tree/tools/testing/selftests
@@ -81,7 +79,7 @@ step 300 "$out.build.log" "quick.sh: building $program" \
 	"$top/tools/testing/selftests/mm/$program.c" \
 	"$selftests/mm/vm_util.c" "$selftests/mm/hugepage_settings.c" \
 	-lrt -lpthread -lm -o "$out.$program"
-"$lab/initramfs.sh" -o "$out.cpio" "$out.$program"
+"$lab/initramfs.sh" -a "$arch" -o "$out.cpio" "$out.$program"
 
 for case; do
 	case $case in

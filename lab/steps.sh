@@ -15,7 +15,7 @@ case ${1-} in
 *) die "steps.sh: -q or nothing" ;;
 esac
 config=${CONFIG:-}
-fragments=$(cat "$lab"/config/{common,x86_64,lazy}.config ${config:+"$lab/config/$config.config"} |
+fragments=$(cat "$lab"/config/{common,"${ARCH:-x86_64}",lazy}.config ${config:+"$lab/config/$config.config"} |
 	sha256sum | cut -c1-8)
 good=$cache/steps
 mkdir -p "$good" "$build/log"

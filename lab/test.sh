@@ -2,6 +2,9 @@
 # test.sh [STEP...]: run the steps (all of them, or those named), each of which
 # prints lines "ok - NAME", "not ok - NAME" or "skip - NAME", and close with
 # "N passed, N failed, N skipped". Other lines are details and pass through.
+#
+# ARCH=arm64 has all of them run for arm64; without it arm64 has what needs no
+# more than one kernel and an initramfs.
 
 set -euo pipefail
 # shellcheck source=lab/lib.sh
@@ -24,6 +27,11 @@ steps=(
 	"offline     300 lab/quick.sh -n offline -t 240 -c movablecore=768M -O -t -O hwpoison_offline"
 	"stress      600 lab/quick.sh -n stress -P anon_vma_lazy_stress -O -t -O 60"
 	"selftests  3600 lab/selftests.sh"
+)
+[ "${ARCH:-x86_64}" != x86_64 ] || steps+=(
+	"arm64-kernel 3600 env ARCH=arm64 lab/tests/kernels.sh CONFIG=debug"
+	"arm64-kunit   600 lab/kunit.sh -a arm64 -n kunit-arm64 -t 500"
+	"arm64-quick  3600 lab/quick.sh -a arm64 -n quick-arm64 -t 3000"
 )
 
 cd "$top"

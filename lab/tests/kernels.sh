@@ -1,17 +1,22 @@
 #!/bin/bash
-# The kernels build, without a warning, and vm_area_struct is of upstream's
-# size in each of them (kernel.sh compares).
+# kernels.sh [SETTING...]: the kernels of ARCH= build, without a warning, and
+# vm_area_struct is of upstream's size in each of them (kernel.sh compares). SETTING
+# is a variable for kernel.sh; default: none, LAZY=n and CONFIG=debug, one each.
 
 set -euo pipefail
 # shellcheck source=lab/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
+# build_one SETTING
 build_one()
 {
-	local name=$1 log
-	shift
+	local name=${ARCH:-x86_64} log
+	case $1 in
+	LAZY=n) name+=-off ;;
+	CONFIG=?*) name+=-${1#*=} ;;
+	esac
 	log=$build/log/$name.log
-	if ! env "$@" "$lab/kernel.sh" >"$build/log/test-build.out" 2>&1; then
+	if ! env "$1" "$lab/kernel.sh" >"$build/log/test-build.out" 2>&1; then
 		tail -n 20 "$build/log/test-build.out" | sed 's/^/# /'
 		echo "not ok - kernel $name builds"
 	elif grep -E 'warning: |WARNING: ' "$log" | sed 's/^/# /' | grep .; then
@@ -22,6 +27,7 @@ build_one()
 }
 
 mkdir -p "$build/log"
-build_one x86_64 ARCH=x86_64
-build_one x86_64-off ARCH=x86_64 LAZY=n
-build_one x86_64-debug ARCH=x86_64 CONFIG=debug
+[ $# -gt 0 ] || set -- CONFIG= LAZY=n CONFIG=debug
+for setting; do
+	build_one "$setting"
+done

@@ -15,7 +15,7 @@ real_cache=$cache
 export LAB_CACHE=$tmp/cache GIT_CONFIG_GLOBAL=$tmp/gitconfig
 export GIT_AUTHOR_NAME='A. Ũthor' GIT_AUTHOR_EMAIL=a@localhost
 export GIT_COMMITTER_NAME=c GIT_COMMITTER_EMAIL=c@localhost
-unset LAB_BUILD KERNEL UPDATE FORCE ARCH CONFIG LAZY BASE
+unset LAB_BUILD KERNEL UPDATE FORCE ARCH CONFIG LAZY PAGES BASE
 # Settings that have broken such tools before.
 git config -f "$tmp/gitconfig" diff.noprefix true
 git config -f "$tmp/gitconfig" format.signature 'a signature'
@@ -356,6 +356,8 @@ same 'apply: the identical tree, checked out' "$(tree_of "$user") $(git -C "$use
 
 no 'kernel: an unknown ARCH' 'x86_64 and arm64 are known' env ARCH=vax lab/kernel.sh
 no 'kernel: an unknown CONFIG' 'no lab/config/none.config' env CONFIG=none lab/kernel.sh
+no 'kernel: an unknown PAGES' 'no lab/config/arm64-8k.config' env ARCH=arm64 PAGES=8k lab/kernel.sh
+no 'initramfs: an unknown ARCH' 'x86_64 and arm64 are known' lab/initramfs.sh -a vax -o "$tmp/initramfs"
 no 'kernel: an unknown LAZY' 'y, n and auto' env LAZY=x lab/kernel.sh
 if [ -n "$(ls "$real_cache"/base/debian-*/version 2>/dev/null)" ]; then
 	echo CONFIG_NO_SUCH_OPTION=y >"$repo/lab/config/unknown-option.config"
