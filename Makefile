@@ -13,7 +13,8 @@
 ## make test           all checks; STEPS="lab vma" runs only these
 ## make test-long      the stress program, ten minutes on each of: lockdep, failing
 ##                     allocations, KASAN, KCSAN, PREEMPT_RT, slub_debug; then
-##                     mutants and kselftest; STEPS="kasan rt" runs only these
+##                     mutants, kselftest, and arm64 with larger pages and
+##                     MTE; STEPS="kasan rt" runs only these
 ## make results        write the results of the last runs to README.md
 ## make kselftest      all of the mm selftests that run in the guest: without the
 ##                     series, switch 0 and 1; fails on any result that is worse

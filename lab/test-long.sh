@@ -20,7 +20,9 @@ runs=(
 	"slub     -      2G -o slub_debug=FZPU"
 )
 
-names="${runs[*]%% *} mutants kselftest"
+# What has many results of its own.
+suites=(mutants kselftest arm64-16k arm64-64k arm64-mte)
+names="${runs[*]%% *} ${suites[*]}"
 
 usage()
 {
@@ -28,8 +30,8 @@ usage()
 	echo
 	echo "Runs the stress program for SECONDS (default 600) on each of:"
 	printf '  %s\n' "${runs[@]%% *}"
-	echo "and then 'make mutants' and 'make kselftest'. NAME: only that, also"
-	echo "mutants, kselftest."
+	echo "and then 'make mutants', 'make kselftest', and the quick suite on arm64 with"
+	echo "larger pages and with MTE. NAME: only that, also ${suites[*]}."
 }
 
 seconds=600 seed=$$
@@ -53,6 +55,14 @@ tmp=$(mktemp -d "${TMPDIR:-/tmp}/test-long.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
 series=$(series_hash | cut -c1-12)
 bad=0
+# arm64 NAME PAGES [OPTION...]: the quick suite
+arm64()
+{
+	local name=$1 pages=$2 kernel
+	shift 2
+	kernel=$(ARCH=arm64 PAGES=$pages CONFIG=debug "$lab/kernel.sh") &&
+		"$lab/quick.sh" -a arm64 -n "long-$name" -m 4G -t 5000 "$@" "$kernel"
+}
 wanted() { [ "$asked" -eq 0 ] || [[ " $* " = *" $name "* ]]; }
 # row CONFIG SECONDS SEED RESULT: what is known about $name now.
 row()
@@ -93,13 +103,14 @@ for run in "${runs[@]}"; do
 	row "${config#-}" "$seconds" "$seed" "$result"
 done
 
-# What has many results of its own.
-for name in mutants kselftest; do
+for name in "${suites[@]}"; do
 	wanted "$@" || continue
 	verdict=ok
 	case $name in
 	mutants) "$lab/mutants.sh" ;;
 	kselftest) kernel=$(CONFIG=debug "$lab/kernel.sh") && "$lab/selftests.sh" -a "$kernel" ;;
+	arm64-mte) arm64 "$name" "" -x -M -x virt,mte=on ;;
+	arm64-*) arm64 "$name" "${name#arm64-}" ;;
 	esac | tee "$tmp/out" || verdict="not ok"
 	result="$(grep -c '^ok - ' "$tmp/out" || :) passed, $(grep -c '^not ok - ' "$tmp/out" || :) failed"
 	result+=", $(grep -c '^skip - ' "$tmp/out" || :) skipped"
