@@ -91,7 +91,8 @@ x86_64)
 	;;
 arm64)
 	qemu="qemu-system-aarch64"
-	machine=(-M virt -cpu max)
+	# The test device has memory that can be mapped; a PC has some anyway.
+	machine=(-M virt -cpu max -device pci-testdev)
 	console=ttyAMA0
 	result_args=(-device "pci-serial,chardev=res")
 	result_tty=ttyS0
