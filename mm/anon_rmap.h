@@ -18,17 +18,40 @@
  */
 #define ANON_RMAP_VMA 4UL
 
+/**
+ * anon_rmap_from_anon_vma() - what a walk of an anon_vma holds
+ * @anon_vma: The anon_vma, or NULL.
+ *
+ * Context: @anon_vma is locked, or there is a reference.
+ *
+ * Return: the handle, NULL for NULL.
+ */
 static inline anon_rmap_t anon_rmap_from_anon_vma(struct anon_vma *anon_vma)
 {
 	return (anon_rmap_t)anon_vma;
 }
 
+/**
+ * anon_rmap_from_vma() - what a walk of a lazy folio holds
+ * @vma: The VMA that maps it.
+ *
+ * Context: The VMA read lock held.
+ *
+ * Return: the handle.
+ */
 static inline anon_rmap_t anon_rmap_from_vma(struct vm_area_struct *vma)
 {
 	return (anon_rmap_t)((unsigned long)vma | ANON_RMAP_VMA);
 }
 
-/* The VMA that @rmap holds, NULL if it holds none. */
+/**
+ * anon_rmap_vma() - open the handle of a lazy folio's walk
+ * @rmap: The handle.
+ *
+ * Context: Any.
+ *
+ * Return: the VMA that @rmap holds, NULL if it holds none.
+ */
 static inline struct vm_area_struct *anon_rmap_vma(anon_rmap_t rmap)
 {
 	const unsigned long val = (unsigned long)rmap;
@@ -38,13 +61,30 @@ static inline struct vm_area_struct *anon_rmap_vma(anon_rmap_t rmap)
 	return (struct vm_area_struct *)(val - ANON_RMAP_VMA);
 }
 
-/* The anon_vma that @rmap holds, NULL if it holds none. */
+/**
+ * anon_rmap_anon_vma() - open the handle of a regular folio's walk
+ * @rmap: The handle.
+ *
+ * Context: Any.
+ *
+ * Return: the anon_vma that @rmap holds, NULL if it holds none.
+ */
 static inline struct anon_vma *anon_rmap_anon_vma(anon_rmap_t rmap)
 {
 	return anon_rmap_vma(rmap) ? NULL : (struct anon_vma *)rmap;
 }
 
-/* Walk the VMAs that may map [@first, @last]. @rmap is locked, @avc scratch. */
+/**
+ * anon_rmap_first_vma() - begin to walk the VMAs that may map some offsets
+ * @rmap: What is walked.
+ * @avc: Where the walk keeps its place.
+ * @first: The first offset.
+ * @last: The last one.
+ *
+ * Context: @rmap is locked.
+ *
+ * Return: a VMA, or NULL if there is none.
+ */
 static inline struct vm_area_struct *
 anon_rmap_first_vma(anon_rmap_t rmap, struct anon_vma_chain **avc,
 		    pgoff_t first, pgoff_t last)
@@ -55,6 +95,17 @@ anon_rmap_first_vma(anon_rmap_t rmap, struct anon_vma_chain **avc,
 	return *avc ? (*avc)->vma : NULL;
 }
 
+/**
+ * anon_rmap_next_vma() - go on to the next VMA that may map some offsets
+ * @rmap: As for anon_rmap_first_vma().
+ * @avc: As for anon_rmap_first_vma().
+ * @first: As for anon_rmap_first_vma().
+ * @last: As for anon_rmap_first_vma().
+ *
+ * Context: @rmap is locked.
+ *
+ * Return: a VMA, or NULL if there are no more.
+ */
 static inline struct vm_area_struct *
 anon_rmap_next_vma(anon_rmap_t rmap, struct anon_vma_chain **avc,
 		   pgoff_t first, pgoff_t last)
@@ -72,6 +123,8 @@ anon_rmap_next_vma(anon_rmap_t rmap, struct anon_vma_chain **avc,
 /**
  * anon_rmap_unlock_read() - end a walk
  * @rmap: What folio_lock_anon_rmap_read() returned, not NULL.
+ *
+ * Context: @rmap is locked, for read.
  */
 static inline void anon_rmap_unlock_read(anon_rmap_t rmap)
 {
@@ -91,6 +144,8 @@ static inline void anon_rmap_unlock_read(anon_rmap_t rmap)
 /**
  * folio_put_anon_rmap() - release what folio_get_anon_rmap() returned
  * @rmap: It. Nothing happens if it is NULL.
+ *
+ * Context: The VMA read lock held if @rmap is a VMA, else a reference.
  */
 static inline void folio_put_anon_rmap(anon_rmap_t rmap)
 {

@@ -323,7 +323,17 @@ int __vma_upgrade_anon_vma_lazy(struct vm_area_struct *vma,
 	return err;
 }
 
-/* As vmf_upgrade_anon_vma_lazy(), but a VMA lock stays held in any case. */
+/**
+ * __vmf_upgrade_anon_vma_lazy() - upgrade the VMA of a fault, all locks stay held
+ * @vmf: The fault. Its VMA was found to be lazy a moment ago.
+ * @cause: What makes that necessary.
+ *
+ * Context: The VMA lock or the mmap_lock held, see FAULT_FLAG_VMA_LOCK. May
+ * sleep.
+ *
+ * Return: 0 if the VMA owns an anon_vma now. VM_FAULT_RETRY if the mmap_lock was
+ * needed and not to be had. VM_FAULT_OOM.
+ */
 vm_fault_t __vmf_upgrade_anon_vma_lazy(struct vm_fault *vmf,
 				       enum anon_vma_lazy_cause cause)
 {
@@ -338,9 +348,17 @@ vm_fault_t __vmf_upgrade_anon_vma_lazy(struct vm_fault *vmf,
 	return err ? VM_FAULT_OOM : 0;
 }
 
-/*
+/**
+ * __vmf_prepare_swapin() - upgrade a lazy VMA if a folio of it cannot be lazy
+ * @vmf: The fault, orig_pte is the swap entry. Its VMA was found to be lazy.
+ * @folio: The folio, not locked yet.
+ *
  * A large folio is never lazy, nor is one that another process may map. A forked
  * VMA has the anon_vmas of its ancestors for these.
+ *
+ * Context: As vmf_upgrade_anon_vma_lazy().
+ *
+ * Return: As vmf_upgrade_anon_vma_lazy().
  */
 vm_fault_t __vmf_prepare_swapin(struct vm_fault *vmf, struct folio *folio)
 {
@@ -354,7 +372,15 @@ vm_fault_t __vmf_prepare_swapin(struct vm_fault *vmf, struct folio *folio)
 					 ANON_VMA_LAZY_LARGE : ANON_VMA_LAZY_SWAP);
 }
 
-/* See folio_make_anon_regular(). */
+/**
+ * __folio_make_anon_regular() - make a lazy folio regular
+ * @folio: The folio, found to be lazy under the locks that are held.
+ * @vma: A VMA that owns an anon_vma, in which the folio keeps its index.
+ * @cause: What makes that necessary.
+ *
+ * Context: The VMA write lock and the PTE lock held; or the folio lock and the
+ * VMA or mmap read lock.
+ */
 void __folio_make_anon_regular(struct folio *folio, struct vm_area_struct *vma,
 			       enum anon_vma_lazy_cause cause)
 {
@@ -816,7 +842,13 @@ static void anon_vma_unshared_work_fn(struct work_struct *work)
 	spin_unlock(&anon_vma_unshared_lock);
 }
 
-/* See anon_vma_left(). */
+/**
+ * __anon_vma_left() - see if a single process is left that has an anon_vma
+ * @anon_vma: The anon_vma, which VMAs still belong to.
+ * @vma: The VMA that has just left it.
+ *
+ * Context: The anon_vma write lock held.
+ */
 void __anon_vma_left(struct anon_vma *anon_vma, const struct vm_area_struct *vma)
 {
 	struct mm_struct *mm = rb_entry(rb_first_cached(&anon_vma->rb_root),

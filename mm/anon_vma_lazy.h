@@ -29,6 +29,13 @@ enum anon_vma_lazy_cause {
 
 DECLARE_STATIC_KEY_TRUE(anon_vma_lazy_enabled);
 
+/**
+ * anon_vma_lazy_is_enabled() - may VMAs become lazy?
+ *
+ * Context: Any. Nothing that is lazy already depends on it.
+ *
+ * Return: what vm.anon_vma_lazy says.
+ */
 static inline bool anon_vma_lazy_is_enabled(void)
 {
 	return static_branch_likely(&anon_vma_lazy_enabled);
@@ -55,7 +62,12 @@ int vma_share_anon_vma_lazy(struct vm_area_struct *vma);
 void __anon_vma_left(struct anon_vma *anon_vma, const struct vm_area_struct *vma);
 void mm_exit_anon_vma_lazy(struct mm_struct *mm);
 
-/* @mm is new, or a copy of another. */
+/**
+ * mm_init_anon_vma_lazy() - initialise what an mm_struct has for lazy VMAs
+ * @mm: The mm, new, or a copy of another.
+ *
+ * Context: Nobody else can see @mm.
+ */
 static inline void mm_init_anon_vma_lazy(struct mm_struct *mm)
 {
 	INIT_LIST_HEAD(&mm->anon_vma_unshared);
@@ -68,13 +80,26 @@ anon_rmap_t folio_trylock_anon_rmap_lazy(const struct folio *folio);
 int unmap_poisoned_folio_lazy(struct folio *folio, unsigned long pfn,
 			      bool must_kill);
 
-/* Migration found the VMA of a lazy folio busy, and leaves the folio for now. */
+/**
+ * count_anon_vma_lazy_migrate_fail() - count a folio that migration gave up
+ *
+ * It is lazy, its VMA was busy.
+ *
+ * Context: Any.
+ */
 static inline void count_anon_vma_lazy_migrate_fail(void)
 {
 	count_vm_event(ANON_VMA_LAZY_MIGRATE_FAIL);
 }
 
-/* The mm that may map @folio. NULL if it is not lazy. */
+/**
+ * folio_anon_mm_lazy() - which mm may map a folio?
+ * @folio: The folio.
+ *
+ * Context: Any, for comparisons. To use the mm see folio_trylock_anon_rmap_lazy().
+ *
+ * Return: the mm. NULL if @folio is not lazy.
+ */
 static inline struct mm_struct *folio_anon_mm_lazy(const struct folio *folio)
 {
 	const unsigned long mapping = (unsigned long)READ_ONCE(folio->mapping);
@@ -84,17 +109,30 @@ static inline struct mm_struct *folio_anon_mm_lazy(const struct folio *folio)
 	return (struct mm_struct *)(mapping - FOLIO_MAPPING_ANON_VMA_LAZY);
 }
 
+/**
+ * vma_fits_anon_vma_lazy() - is a VMA small enough to be lazy?
+ * @vma: The VMA.
+ *
+ * Context: The VMA lock or the mmap_lock held, for read at least.
+ *
+ * Return: true if so.
+ */
 static inline bool vma_fits_anon_vma_lazy(const struct vm_area_struct *vma)
 {
 	return vma_pages(vma) < ANON_VMA_LAZY_MAX >> PAGE_SHIFT;
 }
 
-/*
+/**
+ * folio_anon_rmap_is_stale() - may mapping and index of a folio be out of date?
+ * @folio: A folio in the swap cache.
+ *
  * A lazy folio that is not mapped, a remnant in the swap cache, says nothing:
  * its mm may be gone and its address may be another VMA's. Swap-in gives every
  * unmapped folio that could be lazy a new mapping and index.
  *
- * The folio lock is held.
+ * Context: The folio lock is held.
+ *
+ * Return: true if they are to be set anew before @folio is mapped.
  */
 static inline bool folio_anon_rmap_is_stale(const struct folio *folio)
 {
@@ -206,6 +244,56 @@ static inline bool folio_anon_rmap_is_stale(const struct folio *folio)
 
 #endif /* CONFIG_ANON_VMA_LAZY */
 
+/* mm/rmap.c: what its users in mm/anon_vma_lazy.c share with it */
+
+/**
+ * anon_vma_alloc() - allocate an anon_vma that is its own root and parent
+ *
+ * Context: May sleep.
+ *
+ * Return: the anon_vma, with a reference. NULL if there is no memory.
+ */
+struct anon_vma *anon_vma_alloc(void);
+
+/**
+ * anon_vma_chain_alloc() - allocate a link between a VMA and an anon_vma
+ * @gfp: How.
+ *
+ * Context: As @gfp says.
+ *
+ * Return: the link, not initialised. NULL if there is no memory.
+ */
+struct anon_vma_chain *anon_vma_chain_alloc(gfp_t gfp);
+
+/**
+ * anon_vma_chain_free() - free a link
+ * @anon_vma_chain: The link, which nothing refers to.
+ *
+ * Context: Any.
+ */
+void anon_vma_chain_free(struct anon_vma_chain *anon_vma_chain);
+
+/**
+ * anon_vma_chain_assign() - put a link on the chain of a VMA
+ * @vma: The VMA.
+ * @avc: The link.
+ * @anon_vma: What it links @vma to, in whose tree it is not inserted yet.
+ *
+ * Context: mm->page_table_lock held, or the mmap_lock for write.
+ */
+void anon_vma_chain_assign(struct vm_area_struct *vma, struct anon_vma_chain *avc,
+			   struct anon_vma *anon_vma);
+
+/**
+ * anon_vma_is_reusable() - may a VMA below it in the tree take over an anon_vma?
+ * @anon_vma: The anon_vma.
+ *
+ * Context: The anon_vma write lock held.
+ *
+ * Return: true if no VMA owns it, and it has a single child at most.
+ */
+bool anon_vma_is_reusable(const struct anon_vma *anon_vma);
+
 /**
  * vma_prepare_anon_vma_lazy() - make a VMA lazy before its first anonymous page
  * @vma: The VMA. It has no anon_vma handle yet.
@@ -236,9 +324,14 @@ static inline int vma_upgrade_anon_vma_lazy(struct vm_area_struct *vma,
 	return __vma_upgrade_anon_vma_lazy(vma, cause);
 }
 
-/*
- * Give @vma an anon_vma of its own, lazy or not, for memory that cannot be lazy.
- * mmap_lock held, for read at least. Returns 0 or -ENOMEM.
+/**
+ * vma_prepare_anon_vma_owned() - give a VMA an anon_vma of its own, lazy or not
+ * @vma: The VMA.
+ * @cause: Why what it is to map cannot be lazy.
+ *
+ * Context: mmap_lock held, for read at least. May sleep.
+ *
+ * Return: 0, or -ENOMEM and nothing has changed.
  */
 static inline int vma_prepare_anon_vma_owned(struct vm_area_struct *vma,
 					     enum anon_vma_lazy_cause cause)
@@ -373,7 +466,15 @@ vma_makes_anon_lazy(const struct vm_area_struct *vma, anon_vma_tree_t tree,
 	return true;
 }
 
-/* May exclusive @folio, not a PMD mapped one, move to @vma, lazy or not? */
+/**
+ * folio_fits_anon_vma() - may a folio move to a VMA, lazy or not?
+ * @folio: The folio, exclusive, but not mapped by a PMD.
+ * @vma: The VMA.
+ *
+ * Context: The folio lock held, and the VMA lock or the mmap_lock for read.
+ *
+ * Return: true if so. false if @vma would have to own an anon_vma.
+ */
 static inline bool folio_fits_anon_vma(const struct folio *folio,
 				       const struct vm_area_struct *vma)
 {
@@ -396,7 +497,17 @@ static inline void anon_vma_left(struct anon_vma *anon_vma,
 		__anon_vma_left(anon_vma, vma);
 }
 
-/* Is @pte, a swap entry, to be left alone because it cannot be lazy in @vma? */
+/**
+ * vma_needs_upgrade_for_swap_pte() - can what is swapped out not be lazy here?
+ * @vma: The VMA.
+ * @pte: The swap entry.
+ *
+ * For who swaps in without a fault, and does not upgrade.
+ *
+ * Context: The mmap_lock held for read, or the VMA lock.
+ *
+ * Return: true if @pte is to be left to a fault.
+ */
 static inline bool vma_needs_upgrade_for_swap_pte(const struct vm_area_struct *vma,
 						  pte_t pte)
 {

@@ -41,12 +41,29 @@ enum anon_vma_tree_state {
 
 #define ANON_VMA_TREE_STATE_MASK 3UL
 
+/**
+ * anon_vma_tree() - make a handle
+ * @anon_vma: The anon_vma that the VMA belongs to, NULL for none.
+ * @state: How.
+ *
+ * Context: Any.
+ *
+ * Return: the handle.
+ */
 static inline anon_vma_tree_t anon_vma_tree(struct anon_vma *anon_vma,
 					    enum anon_vma_tree_state state)
 {
 	return (anon_vma_tree_t)((unsigned long)anon_vma | state);
 }
 
+/**
+ * anon_vma_tree_state() - how does a VMA belong to the anon_vma of its handle?
+ * @tree: The handle.
+ *
+ * Context: Any.
+ *
+ * Return: the state.
+ */
 static inline enum anon_vma_tree_state anon_vma_tree_state(anon_vma_tree_t tree)
 {
 	if (!IS_ENABLED(CONFIG_ANON_VMA_LAZY))
@@ -54,14 +71,28 @@ static inline enum anon_vma_tree_state anon_vma_tree_state(anon_vma_tree_t tree)
 	return (unsigned long)tree & ANON_VMA_TREE_STATE_MASK;
 }
 
-/* The anon_vma that @tree names, owned or not. NULL if it names none. */
+/**
+ * anon_vma_tree_anon_vma() - which anon_vma does a handle name?
+ * @tree: The handle.
+ *
+ * Context: Any.
+ *
+ * Return: the anon_vma, owned or not. NULL if there is none.
+ */
 static inline struct anon_vma *anon_vma_tree_anon_vma(anon_vma_tree_t tree)
 {
 	return (struct anon_vma *)((unsigned long)tree -
 				   anon_vma_tree_state(tree));
 }
 
-/* Do new order-0 folios become lazy in a VMA with this handle? */
+/**
+ * anon_vma_tree_is_lazy() - do new order-0 folios become lazy?
+ * @tree: The handle of their VMA.
+ *
+ * Context: Any.
+ *
+ * Return: true if so.
+ */
 static inline bool anon_vma_tree_is_lazy(anon_vma_tree_t tree)
 {
 	const enum anon_vma_tree_state state = anon_vma_tree_state(tree);
@@ -69,7 +100,14 @@ static inline bool anon_vma_tree_is_lazy(anon_vma_tree_t tree)
 	return state == ANON_VMA_TREE_VMA || state == ANON_VMA_TREE_PARENT;
 }
 
-/* May a VMA with this handle contain lazy folios? */
+/**
+ * anon_vma_tree_may_hold_lazy() - may a VMA contain lazy folios?
+ * @tree: Its handle.
+ *
+ * Context: Any.
+ *
+ * Return: true if so.
+ */
 static inline bool anon_vma_tree_may_hold_lazy(anon_vma_tree_t tree)
 {
 	return anon_vma_tree_state(tree) != ANON_VMA_TREE_REGULAR;
@@ -84,6 +122,8 @@ static inline bool anon_vma_tree_may_hold_lazy(anon_vma_tree_t tree)
  * differ from them in their chains, and perhaps from each other, which is for the
  * caller to compare. A VMA that names none adds nothing to find; whether it should
  * be merged into a fork child is for the caller to say, too.
+ *
+ * Context: Any.
  *
  * Return: true if neither handle, or only one, or the same handle but for the
  * presence of lazy folios names an anon_vma.
@@ -108,6 +148,8 @@ static inline bool anon_vma_tree_compatible(anon_vma_tree_t a, anon_vma_tree_t b
  * ancestors remains. A VMA that ends up owning an anon_vma may hold lazy folios if
  * either of the two may.
  *
+ * Context: Any.
+ *
  * Return: the handle for the VMA that grows.
  */
 static inline anon_vma_tree_t anon_vma_tree_merge(anon_vma_tree_t dst,
@@ -128,21 +170,38 @@ static inline anon_vma_tree_t anon_vma_tree_merge(anon_vma_tree_t dst,
 	return anon_vma_tree(anon_vma, ANON_VMA_TREE_UPGRADED);
 }
 
+/**
+ * vma_anon_vma() - which anon_vma does the handle of a VMA name?
+ * @vma: The VMA.
+ *
+ * Context: The handle is stable, see above.
+ *
+ * Return: the anon_vma, owned or not. NULL if there is none.
+ */
 static inline struct anon_vma *vma_anon_vma(const struct vm_area_struct *vma)
 {
 	return anon_vma_tree_anon_vma(vma->anon_vma);
 }
 
-/* The VMA is not visible yet, or the caller holds its write lock. */
+/**
+ * vma_set_anon_vma() - let a VMA own an anon_vma, and hold nothing lazy
+ * @vma: The VMA.
+ * @anon_vma: The anon_vma.
+ *
+ * Context: The VMA write lock held, or @vma is not visible yet.
+ */
 static inline void vma_set_anon_vma(struct vm_area_struct *vma,
 				    struct anon_vma *anon_vma)
 {
 	vma->anon_vma = anon_vma_tree(anon_vma, ANON_VMA_TREE_REGULAR);
 }
 
-/*
- * Nothing lazy is left in @vma, and nothing lazy will come as it owns an
- * anon_vma. The caller holds its write lock, or it is not visible yet.
+/**
+ * vma_set_anon_regular() - forget that a VMA may hold lazy folios
+ * @vma: The VMA. Nothing lazy is left in it, and nothing lazy will come if it owns
+ *	an anon_vma. If not, nothing happens.
+ *
+ * Context: The VMA write lock held, or @vma is not visible yet.
  */
 static inline void vma_set_anon_regular(struct vm_area_struct *vma)
 {
@@ -150,15 +209,29 @@ static inline void vma_set_anon_regular(struct vm_area_struct *vma)
 		vma_set_anon_vma(vma, vma_anon_vma(vma));
 }
 
-/* Is there no anon_vma of @vma's own yet, so that new folios are lazy? */
+/**
+ * vma_is_anon_vma_lazy() - is there no anon_vma of a VMA's own yet?
+ * @vma: The VMA.
+ *
+ * Context: The VMA lock or the mmap_lock held, for read at least.
+ *
+ * Return: true if new folios are lazy in @vma, though another thread's upgrade may
+ * change that at once.
+ */
 static inline bool vma_is_anon_vma_lazy(const struct vm_area_struct *vma)
 {
 	return anon_vma_tree_is_lazy(READ_ONCE(vma->anon_vma));
 }
 
-/*
- * Is the chain of @vma the same as @old's but for @own, if @old has got that?
- * mmap_lock held, for read at least.
+/**
+ * anon_vma_chain_matches() - is the chain of a VMA the same as another's?
+ * @vma: The VMA.
+ * @old: The other one.
+ * @own: What may be on the chain of @old in addition, or NULL.
+ *
+ * Context: mmap_lock held, for read at least.
+ *
+ * Return: true if so.
  */
 static inline bool anon_vma_chain_matches(struct vm_area_struct *vma,
 					  struct vm_area_struct *old,
@@ -186,12 +259,18 @@ static inline bool anon_vma_chain_matches(struct vm_area_struct *vma,
 	return ret && nr_more == !!own;
 }
 
-/*
- * May @a and @b become one as far as their anon_vmas go? Merging leaves one of
- * their chains. Owners of an anon_vma have the same chain, but of those that merely
- * name it one may descend from an owner that took it over from an ancestor.
+/**
+ * vma_anon_vma_compatible() - may VMAs become one as far as anon_vmas go?
+ * @a: One of them.
+ * @b: The other.
  *
- * mmap_lock held for write.
+ * Merging leaves one of their chains. Owners of an anon_vma have the same chain,
+ * but of those that merely name it one may descend from an owner that took it over
+ * from an ancestor.
+ *
+ * Context: mmap_lock held for write.
+ *
+ * Return: true if so.
  */
 static inline bool vma_anon_vma_compatible(struct vm_area_struct *a,
 					   struct vm_area_struct *b)
@@ -202,9 +281,15 @@ static inline bool vma_anon_vma_compatible(struct vm_area_struct *a,
 		 anon_vma_chain_matches(a, b, NULL));
 }
 
-/*
- * Does the anonymous page offset of each page in @vma equal its address? True
- * unless @vma was moved after its first fault. Lazy folios depend on it.
+/**
+ * vma_is_address_based() - is the anonymous page offset of each page its address?
+ * @vma: The VMA.
+ *
+ * Lazy folios depend on it.
+ *
+ * Context: The VMA lock or the mmap_lock held, for read at least.
+ *
+ * Return: true unless @vma was moved after its first fault.
  */
 static inline bool vma_is_address_based(const struct vm_area_struct *vma)
 {
@@ -212,10 +297,15 @@ static inline bool vma_is_address_based(const struct vm_area_struct *vma)
 }
 
 #ifdef CONFIG_ANON_VMA_LAZY
-/*
- * @vma is about to be freed. Whoever set the hint had @vma read locked, so that
- * now, detached, it does not become the hint any more. Who has read the hint does
- * so in an RCU section, in which the memory of @vma remains that of a VMA.
+/**
+ * vma_forget_anon_vma_lazy() - forget that a VMA was the last to be looked up
+ * @vma: The VMA, about to be freed.
+ *
+ * Whoever set the hint had @vma read locked, so that now, detached, it does not
+ * become the hint any more. Who has read the hint does so in an RCU section, in
+ * which the memory of @vma remains that of a VMA.
+ *
+ * Context: @vma is detached.
  */
 static inline void vma_forget_anon_vma_lazy(struct vm_area_struct *vma)
 {
