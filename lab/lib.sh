@@ -175,8 +175,8 @@ patch_adds()
 	     on { for (i = 1; i <= NF; i++) print $i }' "$1"
 }
 
-# What the series is made of: changes when a patch or a new file does.
-series_hash()
+# What the series is made of: names and hashes.
+series_files()
 {
 	local patch file
 	for patch in "$top"/patches/[0-9]*.patch; do
@@ -186,5 +186,17 @@ series_hash()
 			[ -x "$top/$file" ] && echo x
 			echo "$file $(sha256sum <"$top/$file" 2>&1)"
 		done < <(patch_adds "$patch")
-	done | sha256sum | cut -d' ' -f1
+	done
+}
+
+# Changes when a patch or a new file does.
+series_hash()
+{
+	series_files | sha256sum | cut -d' ' -f1
+}
+
+# Changes when one does that is more than a document.
+code_hash()
+{
+	series_files | grep -vE '(^|-)(Documentation|MAINTAINERS)[-/]' | sha256sum | cut -c1-12
 }

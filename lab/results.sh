@@ -53,7 +53,7 @@ report()
 # What was run with another state of the series says so.
 long()
 {
-	awk -F '\t' -v series="$(series_hash | cut -c1-12)" '
+	awk -F '\t' -v series="$(code_hash)" '
 	BEGIN {
 		what["lockdep"] = "stress, lockdep and DEBUG_VM"
 		what["failslab"] = "stress, 10 % of slab allocations fail"

@@ -53,7 +53,7 @@ mkdir -p "$results"
 table=$results/test-long.tsv
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/test-long.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
-series=$(series_hash | cut -c1-12)
+series=$(code_hash)
 bad=0
 # arm64 NAME PAGES [OPTION...]: the quick suite
 arm64()
