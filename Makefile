@@ -10,11 +10,14 @@
 ## make report         memory on real programs, switch 0 and 1: Chromium, redis,
 ##                     PostgreSQL, a build, a swap storm (an hour or two);
 ##                     STEPS="chromium" runs only these; build/results/
+## make bound          what ANON_VMA_LAZY_MAX should be: memory and instructions
+##                     with several; STEPS="2M 8M"; build/results/bound.tsv
 ## make test           all checks; STEPS="lab vma" runs only these
 ## make test-long      the stress program, ten minutes on each of: lockdep, failing
 ##                     allocations, KASAN, KCSAN, PREEMPT_RT, slub_debug; then
-##                     mutants, kselftest, and arm64 with larger pages and
-##                     MTE; STEPS="kasan rt" runs only these
+##                     mutants, kselftest, what compilers and checkers say,
+##                     and arm64 with larger pages and MTE; STEPS="kasan rt"
+##                     runs only these
 ## make results        write the results of the last runs to README.md
 ## make kselftest      all of the mm selftests that run in the guest: without the
 ##                     series, switch 0 and 1; fails on any result that is worse
@@ -60,13 +63,16 @@ BUILD := $(or $(LAB_BUILD),build)
 # What is said on the command line reaches the programs by the environment.
 export ARCH
 
-.PHONY: demo bench contend report test test-long kselftest mutants results model steps bisect linux refresh series apply kernel shell deps fetch help clean distclean
+.PHONY: demo bench bound contend report test test-long kselftest mutants results model steps bisect linux refresh series apply kernel shell deps fetch help clean distclean
 
 demo: deps
 	@lab/demo.sh
 
 bench: deps
 	@lab/bench.sh
+
+bound: deps
+	@lab/bound.sh $(STEPS)
 
 contend: deps
 	@lab/contend.sh

@@ -1,6 +1,7 @@
 #!/bin/bash
-# deps.sh [-n]: install the Debian packages that the lab needs, or, when not
-# root, print the one line that does. -n: only say what is missing.
+# deps.sh [-n] [-s]: install the Debian packages that the lab needs, or, when not
+# root, print the one line that does. -n: only say what is missing. -s: also what
+# lab/tests/static.sh runs.
 
 set -euo pipefail
 # shellcheck source=lab/lib.sh
@@ -20,6 +21,21 @@ packages=(
 	spin
 )
 
+say_only=
+while getopts ns option; do
+	case $option in
+	n) say_only=1 ;;
+	s)
+		packages+=(sparse coccinelle python3-sphinx)
+		# What is called clang may be too old for a kernel.
+		command -v clang-{17..30} >/dev/null ||
+			mapfile -t -O "${#packages[@]}" packages < <(apt-cache pkgnames clang- |
+				grep -E '^clang-[0-9]+$' | sort -V | tail -n 1)
+		;;
+	*) die "usage: deps.sh [-n] [-s]" ;;
+	esac
+done
+
 command -v dpkg-query >/dev/null || {
 	say "no dpkg here: see lab/deps.sh for what the lab needs (Debian's names)"
 	exit 0
@@ -31,7 +47,7 @@ for package in "${packages[@]}"; do
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
 line="apt-get install --no-install-recommends -y ${missing[*]}"
-if [ "${1-}" = -n ] || [ "$(id -u)" -ne 0 ]; then
+if [ -n "$say_only" ] || [ "$(id -u)" -ne 0 ]; then
 	die "Debian packages are missing: $line"
 fi
 

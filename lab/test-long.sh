@@ -1,7 +1,7 @@
 #!/bin/bash
 # test-long.sh [NAME...]: what takes too long for make test. The stress program
 # on kernels that each look for something else, ten minutes on each; the mutants;
-# all of the kernel's own mm selftests. Prints a line "ok - long NAME: ..." or
+# all of the kernel's own mm selftests; all that tests/static.sh has. Prints a line "ok - long NAME: ..." or
 # "not ok - ..." for each, and writes a table to build/results/test-long.tsv. Rows
 # of runs that are not asked for stay; README.md is given them by results.sh.
 
@@ -21,7 +21,7 @@ runs=(
 )
 
 # What has many results of its own.
-suites=(mutants kselftest arm64-16k arm64-64k arm64-mte)
+suites=(mutants kselftest static arm64-16k arm64-64k arm64-mte)
 names="${runs[*]%% *} ${suites[*]}"
 
 usage()
@@ -30,8 +30,9 @@ usage()
 	echo
 	echo "Runs the stress program for SECONDS (default 600) on each of:"
 	printf '  %s\n' "${runs[@]%% *}"
-	echo "and then 'make mutants', 'make kselftest', and the quick suite on arm64 with"
-	echo "larger pages and with MTE. NAME: only that, also ${suites[*]}."
+	echo "and then 'make mutants', 'make kselftest', what compilers and checkers say, and"
+	echo "the quick suite on arm64 with larger pages and with MTE. NAME: only that, also"
+	echo "${suites[*]}."
 }
 
 seconds=600 seed=$$
@@ -109,6 +110,7 @@ for name in "${suites[@]}"; do
 	case $name in
 	mutants) "$lab/mutants.sh" ;;
 	kselftest) kernel=$(CONFIG=debug "$lab/kernel.sh") && "$lab/selftests.sh" -a "$kernel" ;;
+	static) "$lab/deps.sh" -s && CONFIG=debug "$lab/kernel.sh" >/dev/null && "$lab/tests/static.sh" ;;
 	arm64-mte) arm64 "$name" "" -x -M -x virt,mte=on ;;
 	arm64-*) arm64 "$name" "${name#arm64-}" ;;
 	esac | tee "$tmp/out" || verdict="not ok"

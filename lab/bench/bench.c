@@ -378,6 +378,19 @@ static void setup_generation_3(const struct bench *b)
 	descend(b, 2);
 }
 
+/* A child that has written to nothing yet, as a zygote's children fork */
+static void setup_idle_child(const struct bench *b)
+{
+	pid_t pid;
+
+	setup_many(b);
+	pid = do_fork();
+	if (!pid)
+		return;
+	reap(pid);
+	_exit(0);
+}
+
 static uint64_t run_fork_exec(const struct bench *b)
 {
 	uint64_t t = now();
@@ -749,11 +762,13 @@ static const struct bench benches[] = {
 	{ "fork-10", "fork, exit; 10 VMAs", ANY, run_fork, setup_many, 120, 5, 4 * KiB, 10, 0 },
 	{ "fork-100", "fork, exit; 100 VMAs", MANY_FORK, run_fork, setup_many, 40, 5, 4 * KiB, 100, 0 },
 	{ "fork-1000", "fork, exit; 1000 VMAs", MANY_FORK, run_fork, setup_many, 6, 5, 4 * KiB, 1000, 0 },
+	{ "fork-7m", "fork, exit; 7 MiB", ANY, run_fork, setup_many, 24, 5, 7 * MiB, 1, 0 },
 	{ "fork-big", "fork, exit; 16 MiB", ANY, run_fork, setup_many, 12, 5, 16 * MiB, 1, 0 },
 	{ "fork-write-100", "fork, write, exit; 100 VMAs", ANY, run_fork, setup_many, 22, 5, 4 * KiB, 100, 1 },
 	{ "fork-once-100", "touch, fork, exit, munmap; 100 VMAs", ANY, run_fork_once, NULL, 12, 5, 4 * KiB, 100, 0 },
 	{ "fork-2nd-100", "fork, exit by a child; 100 VMAs", ANY, run_fork, setup_generation_2, 40, 5, 4 * KiB, 100, 0 },
 	{ "fork-3rd-100", "fork, exit by a grandchild; 100 VMAs", ANY, run_fork, setup_generation_3, 35, 5, 4 * KiB, 100, 0 },
+	{ "fork-idle-100", "fork, exit by a child that wrote nothing", ANY, run_fork, setup_idle_child, 40, 5, 4 * KiB, 100, 0 },
 	{ "fork-exec", "fork, exec, exit", ANY, run_fork_exec, NULL, 50, 5, 0, 0, 0 },
 	{ "exec", "exec", ANY, run_exec, NULL, 80, 5, 0, 0, 0 },
 	{ "exit-1000", "exit; 1000 VMAs", "0.90", run_exit, NULL, 3, 5, 4 * KiB, 1000, 0 },
@@ -763,6 +778,8 @@ static const struct bench benches[] = {
 	{ "mremap-16k-again", "second move", ANY, run_mremap, NULL, 500, 5, 16 * KiB, 1, 1 },
 	{ "mremap-1900k", "first move", ANY, run_mremap, NULL, 8, 5, 1900 * KiB, 1, 0 },
 	{ "mremap-1900k-again", "second move", ANY, run_mremap, NULL, 8, 5, 1900 * KiB, 1, 1 },
+	{ "mremap-7m", "first move", ANY, run_mremap, NULL, 4, 5, 7 * MiB, 1, 0 },
+	{ "mremap-15m", "first move", ANY, run_mremap, NULL, 2, 5, 15 * MiB, 1, 0 },
 	{ "mremap-64m", "first move", ANY, run_mremap, NULL, 1, 3, 64 * MiB, 1, 0 },
 	{ "mremap-64m-again", "second move", ANY, run_mremap, NULL, 1, 3, 64 * MiB, 1, 1 },
 	{ "realloc", "grow from 64 KiB to 4 MiB", ANY, run_realloc, NULL, 5, 5, 4 * MiB, 1, 0 },

@@ -1,9 +1,9 @@
 #!/bin/bash
-# static.sh [CHECK...]: what compilers, sparse, coccinelle, kernel-doc and sphinx say about the files
-# that the series touches: no more than they say without the series. And
-# get_maintainer.pl finds its section, and existing files stay what they are.
-# CHECK: only that, of: kernel-doc size maintainer coccinelle sparse gcc gcc-off
-# clang sphinx.
+# static.sh [CHECK...]: what compilers, sparse, coccinelle, kernel-doc and sphinx say
+# about the files that the series touches: no more than they say without the series.
+# And get_maintainer.pl finds its section, existing files stay what they are, and so
+# does what the compiler makes of all others with the option off. CHECK: only that, of:
+# kernel-doc size maintainer text coccinelle sparse gcc gcc-off clang sphinx.
 #
 # The configuration is that of CONFIG=debug lab/kernel.sh, which the step kernels
 # has built. A complaint is known by its file and text, its line may change. The
@@ -189,6 +189,57 @@ if wanted maintainer; then
 	grep 'MEMORY MANAGEMENT - ANON_VMA_LAZY' "$out/log/maintainer" | sed 's/^/# /' | grep . ||
 		verdict="not ok"
 	echo "$verdict - static maintainer: the series leads to its section of MAINTAINERS"
+fi
+
+# bodies OBJECT: a line a function, its name and instructions. Where something is
+# in a section changes with other functions, so only the section is told.
+bodies()
+{
+	objdump -dr --no-show-raw-insn "$1" | awk '
+		/^[0-9a-f]+ <.*>:$/ {
+			if (name ~ /^[^.]/) print name "\t" text
+			name = $2
+			gsub(/[<>:]/, "", name)
+			text = ""
+		}
+		/^\t+[0-9a-f]+: R_/ {
+			if ($3 ~ /^(\.|__)/) sub(/[-+]0x[0-9a-f]+$/, "", $3)
+			text = text " " $2 " " $3
+		}
+		/^ *[0-9a-f]+:\t[^R]/ {
+			sub(/^ *[0-9a-f]+:\t/, "")
+			gsub(/[0-9a-f]+ </, "<")
+			text = text ";" $0
+		}
+		END { if (name ~ /^[^.]/) print name "\t" text }' | sort
+}
+
+# text DIR OLD_DIR: what differs of their objects: source and function.
+text()
+{
+	local object
+	(cd "$1" && find . -name '*.o' ! -name 'built-in*' ! -name 'vmlinux*' ! -name '.*' \
+		! -path './scripts/*' ! -path './tools/*') | cut -c 3- | while read -r object; do
+		if [ ! -e "$2/$object" ]; then
+			echo "${object%o}c -"
+		elif ! cmp -s "$1/$object" "$2/$object"; then
+			comm -3 <(bodies "$1/$object") <(bodies "$2/$object") | sed 's/^\t//' |
+				cut -f1 | sort -u | sed "s,^,${object%o}c ,"
+		fi
+	done
+}
+
+if has text objdump; then
+	LAZY=n "$lab/kernel.sh" >"$out/log/text.off" 2>&1 || die "see $out/log/text.off"
+	BASE=1 "$lab/kernel.sh" >"$out/log/text.base" 2>&1 || die "see $out/log/text.base"
+	text "$build/x86_64-off" "${base%/linux}/x86_64" >"$out/log/text"
+	awk '{ in_file[$1] = in_file[$1] " " $2 } END { for (f in in_file) print "# " f ":" in_file[f] }' \
+		"$out/log/text" | sort
+	verdict=ok
+	awk '{ print $1 }' "$out/log/text" | sort -u | grep -vxFf "$out/sources" | sed 's/^/# not touched: /' |
+		grep . && verdict="not ok"
+	echo "$verdict - static text: with the option off $(wc -l <"$out/log/text") functions differ," \
+		"all of them in files that the series touches"
 fi
 
 if has coccinelle spatch; then
