@@ -143,7 +143,7 @@ static inline void anon_rmap_unlock_read(anon_rmap_t rmap)
 
 /**
  * folio_put_anon_rmap() - release what folio_get_anon_rmap() returned
- * @rmap: It. Nothing happens if it is NULL.
+ * @rmap: What that returned, or NULL.
  *
  * Context: The VMA read lock held if @rmap is a VMA, else a reference.
  */

@@ -391,6 +391,8 @@ void __folio_make_anon_regular(struct folio *folio, struct vm_area_struct *vma,
 	};
 	struct anon_vma *anon_vma = vma_anon_vma(vma);
 
+	if (!folio_test_locked(folio))
+		vma_assert_write_locked(vma);
 	VM_WARN_ON_FOLIO(folio_anon_mm_lazy(folio) != vma->vm_mm, folio);
 	/* Lazy in the wrong place can be found, NULL cannot. */
 	if (WARN_ON_ONCE(!anon_vma || vma_is_anon_vma_lazy(vma)))
@@ -493,7 +495,7 @@ static const struct mm_walk_ops make_anon_regular_walk_ops = {
 
 /**
  * vma_make_anon_regular() - make all that an upgraded VMA maps regular
- * @vma: The VMA, and it, too. Nothing happens if it is not upgraded.
+ * @vma: The VMA, which becomes regular itself. Nothing happens if it is not upgraded.
  *
  * Context: mmap_lock held for write, VMA write lock held. May sleep.
  */

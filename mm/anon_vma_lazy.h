@@ -498,15 +498,15 @@ static inline void anon_vma_left(struct anon_vma *anon_vma,
 }
 
 /**
- * vma_needs_upgrade_for_swap_pte() - can what is swapped out not be lazy here?
+ * vma_needs_upgrade_for_swap_pte() - must a VMA own an anon_vma to swap in?
  * @vma: The VMA.
  * @pte: The swap entry.
  *
- * For who swaps in without a fault, and does not upgrade.
+ * For swapoff, and small folios.
  *
  * Context: The mmap_lock held for read, or the VMA lock.
  *
- * Return: true if @pte is to be left to a fault.
+ * Return: true if others may share the folio, and @vma has no anon_vma for it.
  */
 static inline bool vma_needs_upgrade_for_swap_pte(const struct vm_area_struct *vma,
 						  pte_t pte)

@@ -125,8 +125,8 @@ static inline bool anon_vma_tree_may_hold_lazy(anon_vma_tree_t tree)
  *
  * Context: Any.
  *
- * Return: true if neither handle, or only one, or the same handle but for the
- * presence of lazy folios names an anon_vma.
+ * Return: true if at most one of them names an anon_vma, or if both name the same
+ * and either both VMAs own it or neither does.
  */
 static inline bool anon_vma_tree_compatible(anon_vma_tree_t a, anon_vma_tree_t b)
 {
@@ -210,13 +210,12 @@ static inline void vma_set_anon_regular(struct vm_area_struct *vma)
 }
 
 /**
- * vma_is_anon_vma_lazy() - is there no anon_vma of a VMA's own yet?
+ * vma_is_anon_vma_lazy() - do new order-0 folios of a VMA become lazy?
  * @vma: The VMA.
  *
  * Context: The VMA lock or the mmap_lock held, for read at least.
  *
- * Return: true if new folios are lazy in @vma, though another thread's upgrade may
- * change that at once.
+ * Return: true if so, though another thread's upgrade may change that at once.
  */
 static inline bool vma_is_anon_vma_lazy(const struct vm_area_struct *vma)
 {

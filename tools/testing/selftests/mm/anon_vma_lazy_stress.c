@@ -664,7 +664,7 @@ static void setup_process(const char *memcg)
 
 int main(int argc, char **argv)
 {
-	char memcg[PATH_MAX - 64], swap[128], old[8] = "";
+	char memcg[PATH_MAX - 64], swap[128], old[8] = "", old_run[8] = "", old_sleep[16] = "";
 	int opt, seconds = 10, left;
 	struct timespec now;
 	uint64_t r;
@@ -726,6 +726,8 @@ int main(int argc, char **argv)
 	place_slots();
 	clock_gettime(CLOCK_MONOTONIC, &sh->end);
 	sh->end.tv_sec += seconds;
+	get(KSM "run", old_run, sizeof(old_run));
+	get(KSM "sleep_millisecs", old_sleep, sizeof(old_sleep));
 	put(KSM "sleep_millisecs", "5");
 	put(KSM "run", "1");
 	/* The ones that lose their parent become ours. */
@@ -769,7 +771,8 @@ int main(int argc, char **argv)
 	if (fail_allocs)
 		put("/sys/kernel/debug/failslab/probability", "0");
 	put(KSM "run", "2");
-	put(KSM "run", "0");
+	put(KSM "run", old_run);
+	put(KSM "sleep_millisecs", old_sleep);
 	rmdir(memcg);
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	ksft_print_msg("%d operations, %d forks below the first, %d failures, %d left\n",
