@@ -706,13 +706,6 @@ static int vma_make_anon_lazy(struct vm_area_struct *vma)
 {
 	int err;
 
-	/*
-	 * The handle is NULL for a moment, when unlink_anon_vmas() is done.
-	 * retract_page_tables() holds neither of our locks and would take that
-	 * for a VMA without anonymous pages, but a VMA that it looks at spans a
-	 * page table.
-	 */
-	static_assert(ANON_VMA_LAZY_MAX <= PMD_SIZE);
 	mmap_assert_write_locked(vma->vm_mm);
 
 	if (!vma_anon_vma(vma) || !vma_can_be_anon_vma_lazy(vma) ||
@@ -731,8 +724,7 @@ static int vma_make_anon_lazy(struct vm_area_struct *vma)
 	if (err)
 		return err == -EAGAIN ? err : 0;
 
-	unlink_anon_vmas(vma);
-	WRITE_ONCE(vma->anon_vma, anon_vma_tree(NULL, ANON_VMA_TREE_VMA));
+	__unlink_anon_vmas(vma, anon_vma_tree(NULL, ANON_VMA_TREE_VMA));
 	count_vm_event(ANON_VMA_LAZY_AGAIN);
 	return 0;
 }

@@ -461,8 +461,10 @@ vma_makes_anon_lazy(const struct vm_area_struct *vma, anon_vma_tree_t tree,
 			!folio_is_zone_device(folio) &&
 			mt_in_rcu(&vma->vm_mm->mm_mt);
 
-	VM_WARN_ON_FOLIO(!exclusive || folio_test_large(folio) ||
-			 folio_is_zone_device(folio), folio);
+	/* Swap-in may not say that it is exclusive while it is written back. */
+	VM_WARN_ON_FOLIO(!exclusive && !folio_test_swapcache(folio), folio);
+	VM_WARN_ON_FOLIO(folio_test_large(folio) || folio_is_zone_device(folio),
+			 folio);
 	return true;
 }
 

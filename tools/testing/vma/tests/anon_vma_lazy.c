@@ -212,6 +212,7 @@ static void set_kind(struct vm_area_struct *vma, enum vma_kind kind)
 			anon_vma_chain_add(vma, kinds[kind].chain[i]);
 	}
 	vma->anon_vma = kind_tree(kind);
+	vma->holds_lazy = anon_vma_tree_may_hold_lazy(vma->anon_vma);
 	if (kind_owns(kind))
 		kinds[kind].anon_vma->num_active_vmas++;
 }
@@ -817,6 +818,7 @@ static bool modify_and_back(enum vma_kind kind, enum vma_kind apart_kind,
 	ASSERT_TRUE(counts_are_right(&mm));
 
 	if (apart_kind != kind) {
+		middle->holds_lazy = false;
 		unlink_anon_vmas(middle);
 		set_kind(middle, apart_kind);
 	}
