@@ -4681,6 +4681,62 @@ TEST_F(lazy, pin_fork)
 	ASSERT_TRUE(in(k, check, p, NR / 2, TAG3));
 }
 
+static void *keep_advising(void *arg)
+{
+	struct writer *w = arg;
+
+	for (int i = 0; !__atomic_load_n(&w->stop, __ATOMIC_RELAXED); i++)
+		madvise(w->p, len(w->n), i & 1 ? MADV_DODUMP : MADV_DONTDUMP);
+	return NULL;
+}
+
+/*
+ * What is pinned for long leaves movable memory first.  But nobody can migrate lazy
+ * folios while their VMA is write locked, by what takes long with other VMAs, too.
+ */
+TEST_F_TIMEOUT(anon, pin_contended, 120)
+{
+	/* In front of many VMAs that are changed after it */
+	const size_t nr_vmas = 10000, n = 2 * NR + nr_vmas;
+	char *p = mmap(NULL, len(n), PROT_NONE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	struct pin_longterm_test pin = {
+		.addr = (unsigned long)p,
+		.size = len(NR),
+		.flags = PIN_LONGTERM_TEST_FLAG_USE_WRITE |
+			 PIN_LONGTERM_TEST_FLAG_USE_FAST,
+	};
+	int fd = open("/sys/kernel/debug/gup_test", O_RDWR | O_CLOEXEC);
+	int err = 0, nr_moved = 0;
+	struct writer w;
+
+	if (fd < 0)
+		SKIP(return, "no gup_test in debugfs");
+	ASSERT_NE(p, MAP_FAILED);
+	ASSERT_EQ(mprotect(p, len(NR), PROT_READ | PROT_WRITE), 0);
+	for (size_t i = 2 * NR; i < n; i += 2)
+		ASSERT_EQ(mprotect(p + len(i), psize(), PROT_READ), 0);
+	ASSERT_TRUE(start_thread(&w, keep_advising, p, n));
+	for (int i = 0; i < 20 && !err; i++) {
+		unsigned long pfn;
+
+		madvise(p, len(NR), MADV_DONTNEED);
+		fill(p, NR, TAG);
+		pfn = pfn_of(p);
+		err = ioctl(fd, PIN_LONGTERM_TEST_START, &pin) ? errno : 0;
+		nr_moved += pfn_of(p) != pfn;
+		if (!err)
+			ioctl(fd, PIN_LONGTERM_TEST_STOP);
+	}
+	ASSERT_TRUE(stop_writer(&w));
+	close(fd);
+	if (!err && !nr_moved)
+		SKIP(return, "not in movable memory, boot with movablecore=");
+	EXPECT_EQ(err, 0);
+	EXPECT_TRUE(swap_out_and_check(p, NR, TAG));
+	munmap(p, len(n));
+}
+
 /* Switching in between; both kinds live side by side. */
 static bool toggle(bool on)
 {
