@@ -3591,6 +3591,8 @@ TEST_F(anon, madv_free)
 	struct kid *k;
 
 	fill(p, NR, TAG);
+	/* What is not on an LRU list yet is not made lazyfree. */
+	drain_batches();
 	ASSERT_EQ(madvise(p, len(NR), MADV_FREE), 0);
 	fill(p, NR / 2, TAG2);
 	ASSERT_TRUE(reclaim_all(p, NR));
