@@ -60,8 +60,6 @@ for size; do
 	say "bound.sh: $size"
 	labgit -C "$linux" checkout -q -f
 	sed -i "s/^\(#define ANON_VMA_LAZY_MAX\) .*/\1 SZ_$size/" "$linux/mm/anon_vma_lazy.h"
-	# What this asserts is a race with khugepaged for file mappings, see there.
-	sed -i '/static_assert(ANON_VMA_LAZY_MAX/d' "$linux/mm/anon_vma_lazy.c"
 	kernel=$("$lab/kernel.sh")
 	# Their bars are for the size that the series has.
 	"$lab/report.sh" -k "$kernel" chromium >"$tmp/$size.report" || :
