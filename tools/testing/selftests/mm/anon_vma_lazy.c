@@ -3100,6 +3100,7 @@ struct writer {
 	pthread_t thread;
 	char *p;
 	size_t n;
+	unsigned int pause;	/* microseconds */
 	bool stop;
 };
 
@@ -3107,8 +3108,11 @@ static void *write_lock(void *arg)
 {
 	struct writer *w = arg;
 
-	for (int i = 0; !__atomic_load_n(&w->stop, __ATOMIC_RELAXED); i++)
+	for (int i = 0; !__atomic_load_n(&w->stop, __ATOMIC_RELAXED); i++) {
 		do_protect(w->p, w->n, PROT_READ | (i & 1 ? PROT_WRITE : 0));
+		if (w->pause)
+			usleep(w->pause);
+	}
 	do_protect(w->p, w->n, PROT_READ | PROT_WRITE);
 	return NULL;
 }
@@ -3137,6 +3141,8 @@ TEST_F_TIMEOUT(lazy, contended, 60)
 
 	fill(p, NR, TAG);
 	ASSERT_TRUE(start_writer(&w, p, NR));
+	/* One that never pauses may win each time. */
+	w.pause = 100;
 	if (have_node1())
 		EXPECT_TRUE(move_to_node(p, NR, 1));
 	EXPECT_TRUE(reclaim_all(p, NR));
