@@ -537,6 +537,15 @@ static const struct mm_walk_ops find_anon_lazy_walk_ops = {
 	.walk_lock	= PGWALK_WRLOCK_VERIFY,
 };
 
+/*
+ * Has any VMA below @anon_vma an anon_vma of its own? A glance without the lock, to
+ * spare the lookup of neighbours. The root counts itself.
+ */
+static bool anon_vma_has_children(const struct anon_vma *anon_vma)
+{
+	return data_race(anon_vma->num_children) > (anon_vma == anon_vma->root);
+}
+
 /**
  * vma_share_anon_vma_lazy() - upgrade a lazy VMA before a fork shares its memory
  * @vma: The VMA. Nothing happens if it is not lazy.
@@ -556,17 +565,26 @@ static const struct mm_walk_ops find_anon_lazy_walk_ops = {
  */
 int vma_share_anon_vma_lazy(struct vm_area_struct *vma)
 {
+	struct anon_vma *anon_vma = vma_anon_vma(vma);
+	struct anon_vma_chain *avc;
+
 	mmap_assert_write_locked(vma->vm_mm);
 	vma_assert_write_locked(vma);
 
 	if (anon_vma_tree_state(vma->anon_vma) != ANON_VMA_TREE_PARENT ||
-	    find_mergeable_anon_vma(vma) ||
 	    walk_page_range_vma(vma, vma->vm_start, vma->vm_end,
-				&find_anon_lazy_walk_ops, NULL))
+				&find_anon_lazy_walk_ops, NULL) ||
+	    (anon_vma_has_children(anon_vma) && find_mergeable_anon_vma(vma)))
 		return vma_upgrade_anon_vma_lazy(vma, ANON_VMA_LAZY_FORK);
 
-	if (anon_vma_reuse_ancestor(vma, vma_anon_vma(vma)))
-		count_upgrade(vma, ANON_VMA_LAZY_FORK);
+	/* Looked at again under the anon_vma lock: most forks need not take it. */
+	list_for_each_entry(avc, &vma->anon_vma_chain, same_vma) {
+		if (!data_race(anon_vma_is_reusable(avc->anon_vma)))
+			continue;
+		if (anon_vma_reuse_ancestor(vma, anon_vma))
+			count_upgrade(vma, ANON_VMA_LAZY_FORK);
+		break;
+	}
 	return 0;
 }
 

@@ -376,6 +376,32 @@ no 'deps: not root: the apt line and no more' 'apt-get install --no-install-reco
 same 'deps: not root: one line, nothing called' "$(wc -l <"$tmp/err")$(find "$fake" -name called)" 1
 rm "$fake"/*
 
+# A guest that is hit by QEMU's fault as often as $fake/faults says.
+cat >"$fake/qemu-system-x86_64" <<'END'
+#!/bin/sh
+for arg; do
+	case $arg in
+	file,id=res,*) result=${arg##*path=} ;;
+	file,id=con,*) console=${arg##*path=} ;;
+	esac
+done
+here=${0%/*}
+read -r faults <"$here/faults"
+echo $((faults - 1)) >"$here/faults"
+if [ "$faults" -gt 0 ]; then
+	echo 'Oops: int3: 0000 [#1] SMP' >"$console"
+	echo 'Kernel panic - not syncing: Fatal exception in interrupt' >>"$console"
+else
+	printf 'said\n\nlab-exit 0\n' >"$result"
+fi
+END
+chmod +x "$fake/qemu-system-x86_64"
+fake_boot() { echo "$1" >"$fake/faults"; with_fake lab/boot.sh -q -a x86_64 -i /dev/null /dev/null -- true; }
+yes 'boot: again after the fault of old QEMU' fake_boot 2
+same 'boot: what the guest says then' "$(cat "$tmp/out")" said
+no 'boot: not for ever' '' fake_boot 3
+rm "$fake"/*
+
 step() { printf '#!/bin/sh\n%s\n' "$2" >"$repo/lab/tests/$1.sh"; chmod +x "$repo/lab/tests/$1.sh"; }
 # shellcheck disable=SC2016
 sed -i -e '/^steps=(/,/^)/d' -e '/^cd "$top"/i steps=("a 9 lab/tests/a.sh" "b 2 lab/tests/b.sh")' "$repo/lab/test.sh"
