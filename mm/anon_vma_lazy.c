@@ -537,12 +537,10 @@ static const struct mm_walk_ops find_anon_lazy_walk_ops = {
 	.walk_lock	= PGWALK_WRLOCK_VERIFY,
 };
 
-/*
- * Has any VMA below @anon_vma an anon_vma of its own? A glance without the lock, to
- * spare the lookup of neighbours. The root counts itself.
- */
+/* Has any VMA below @anon_vma an anon_vma of its own? The root counts itself. */
 static bool anon_vma_has_children(const struct anon_vma *anon_vma)
 {
+	/* A glance without the lock: a neighbour not found is one not merged. */
 	return data_race(anon_vma->num_children) > (anon_vma == anon_vma->root);
 }
 
@@ -577,8 +575,8 @@ int vma_share_anon_vma_lazy(struct vm_area_struct *vma)
 	    (anon_vma_has_children(anon_vma) && find_mergeable_anon_vma(vma)))
 		return vma_upgrade_anon_vma_lazy(vma, ANON_VMA_LAZY_FORK);
 
-	/* Looked at again under the anon_vma lock: most forks need not take it. */
 	list_for_each_entry(avc, &vma->anon_vma_chain, same_vma) {
+		/* Looked at again under the lock, which most forks need not take. */
 		if (!data_race(anon_vma_is_reusable(avc->anon_vma)))
 			continue;
 		if (anon_vma_reuse_ancestor(vma, anon_vma))
