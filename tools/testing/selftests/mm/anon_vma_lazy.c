@@ -4565,6 +4565,7 @@ TEST_F_TIMEOUT(lazy, hwpoison_reclaim, 60)
 	for (i = 0; i < n; i++)
 		pfn[i] = pfn_of(p + len(i));
 	ASSERT_TRUE(start_writer(&w, p, n));
+	w.pause = 100;
 	i = poison_mapped(p, n);
 	ok = i < n && reclaim_all(p, n);
 	ASSERT_TRUE(stop_writer(&w));
