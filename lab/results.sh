@@ -99,6 +99,9 @@ for name in demo report long; do
 			while ((getline line <table) > 0) print line
 		}' "$readme" >"$tmp/readme"
 	cat "$tmp/readme" >"$readme"
-	# The picture of the savings lies beside the page that shows it.
-	[ "$name" != demo ] || cp "$results/demo.svg" "$lab/savings.svg"
+	# A picture of the savings lies beside the page that shows it.
+	case $name in
+	demo) cp "$results/demo.svg" "$lab/savings.svg" ;;
+	report) cp "$results/report.svg" "$top/Documentation/mm/anon_vma_lazy.svg" ;;
+	esac
 done
