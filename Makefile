@@ -5,6 +5,9 @@
 ##                     userland, print what it saves; build/results/
 ## make bench          what it costs, in instructions: without the series, option
 ##                     off, switch 0 and 1; build/results/
+## make profile STEPS="fork-100"
+##                     which functions take the instructions of these cases,
+##                     without the series and with switch 1
 ## make contend        reclaim against faults on two CPUs, without the series and
 ##                     with it, in turns; build/results/contend.tsv
 ## make report         memory on real programs, switch 0 and 1: Chromium, redis,
@@ -63,7 +66,7 @@ BUILD := $(or $(LAB_BUILD),build)
 # What is said on the command line reaches the programs by the environment.
 export ARCH
 
-.PHONY: demo bench bound contend report test test-long kselftest mutants results model steps bisect linux refresh series apply kernel shell deps fetch help clean distclean
+.PHONY: demo bench bound profile contend report test test-long kselftest mutants results model steps bisect linux refresh series apply kernel shell deps fetch help clean distclean
 
 demo: deps
 	@lab/demo.sh
@@ -73,6 +76,9 @@ bench: deps
 
 bound: deps
 	@lab/bound.sh $(STEPS)
+
+profile: deps
+	@lab/bench.sh -p $(STEPS)
 
 contend: deps
 	@lab/contend.sh

@@ -11,6 +11,7 @@ usage()
 {
 	cat <<'USAGE'
 usage: bench.sh [-b KERNEL] [-o KERNEL] [-k KERNEL] [-r REPEATS] [-s] [CASE...]
+       bench.sh -p [-b KERNEL] [-k KERNEL] CASE...
 
 QEMU's -icount makes the guest's clock count instructions, so that results do
 not depend on the machine nor on what else it does. Writes build/results/bench.tsv
@@ -21,18 +22,22 @@ and bench.svg. Without CASE all are run (lab/bench/bench.c has them).
   -k KERNEL   with the option on     (default: what kernel.sh builds)
   -r REPEATS  run each that often, and say how well that repeats (default 1)
   -s          one guest at a time
+  -p          say where it goes: which functions of the kernel take more or fewer
+              instructions with switch 1; writes build/results/profile-CASE.tsv.
+              System.map has to lie beside each KERNEL
   -h          this text
 USAGE
 }
 
-base='' off='' on='' repeats=1 single=''
-while getopts b:o:k:r:sh opt; do
+base='' off='' on='' repeats=1 single='' profile=''
+while getopts b:o:k:r:sph opt; do
 	case $opt in
 	b) base=$OPTARG ;;
 	o) off=$OPTARG ;;
 	k) on=$OPTARG ;;
 	r) repeats=$OPTARG ;;
 	s) single=1 ;;
+	p) profile=1 ;;
 	h) usage; exit 0 ;;
 	*) usage >&2; exit 2 ;;
 	esac
@@ -42,6 +47,7 @@ case $repeats in
 [1-9]) ;;
 *) die "bench.sh: -r $repeats: 1 to 9" ;;
 esac
+[ -z "$profile" ] || [ $# -gt 0 ] || die "bench.sh: -p: of which CASE?"
 set_arch "${ARCH:-x86_64}"
 need_tools "${cross}gcc" cpio
 
@@ -50,7 +56,7 @@ logs=$build/log
 mkdir -p "$results" "$logs" "$build/$arch/bin"
 
 [ -n "$base" ] || base=$(BASE=1 "$lab/kernel.sh")
-[ -n "$off" ] || off=$(LAZY=n "$lab/kernel.sh")
+[ -n "$off" ] || [ -n "$profile" ] || off=$(LAZY=n "$lab/kernel.sh")
 [ -n "$on" ] || on=$("$lab/kernel.sh")
 "${cross}gcc" -std=gnu11 -O2 -Wall -Wextra -static -pthread -o "$build/$arch/bin/bench" "$lab/bench/bench.c"
 initramfs=$build/$arch/bench.cpio
@@ -88,7 +94,9 @@ guest()
 	off) kernel=$off ;;
 	*) switch=" sysctl.vm.anon_vma_lazy=$1" ;;
 	esac
+	# shellcheck disable=SC2086 # $plugin is words
 	exec "$lab/boot.sh" -q -a "$arch" -i "$initramfs" -t 900 "${qemu[@]}" -x -seed -x "$2" \
+		${plugin:+-x -plugin -x "$plugin,out=$tmp/blocks.$1"} \
 		-c "$words$switch" -l "$logs/bench-$1.log" -o "$tmp/$1.$2" "$kernel" -- bench "${cases[@]}"
 }
 
@@ -102,8 +110,50 @@ finish()
 	pids=() names=()
 }
 
+# profile CASE: on both kernels at once; prints what differs most.
+profile()
+{
+	local variant table=$results/profile-$1.tsv
+	cases=("$1")
+	for variant in base 1; do
+		guest "$variant" 1 2>"$tmp/$variant.1.err" &
+		pids+=($!) names+=("$variant.1")
+	done
+	finish
+	[ -z "$broken" ] || die "bench.sh: $1 did not run in$broken"
+	sort -o "$tmp/blocks.base" "$tmp/blocks.base"
+	sort -o "$tmp/blocks.1" "$tmp/blocks.1"
+	{
+		printf 'function\tunpatched\tswitch_1\tmore\n'
+		awk -f "$lab/bench/profile.awk" \
+			"$(dirname "$base")/System.map" "$tmp/base.1" "$tmp/blocks.base" \
+			"$(dirname "$on")/System.map" "$tmp/1.1" "$tmp/blocks.1" | sort -t $'\t' -k 4,4gr
+	} >"$tmp/profile"
+	mv "$tmp/profile" "$table"
+	awk -F '\t' '
+		{ line[NR] = $0; change[NR] = $4 < 0 ? -$4 : $4 }
+		NR > 1 && change[NR] > most { most = change[NR] }
+		END { for (i = 1; i <= NR; i++) if (i == 1 || change[i] >= most / 40) print line[i] }
+	' "$table" | column -t -s $'\t'
+	say "bench.sh: $table has all functions; instructions of one operation, warming up included"
+}
+
+names=() broken='' plugin=''
+if [ -n "$profile" ]; then
+	for kernel in "$base" "$on"; do
+		[ -r "$(dirname "$kernel")/System.map" ] || die "bench.sh: -p: no System.map beside $kernel"
+	done
+	version=1
+	[[ $("qemu-system-${arch/arm64/aarch64}" --version) = *" version "[0-8].* ]] || version=2
+	gcc -std=gnu11 -O2 -Wall -Wextra -shared -fPIC -DPLUGIN_VERSION=$version \
+		-o "$tmp/blocks.so" "$lab/bench/blocks.c"
+	at=$("${cross}nm" "$build/$arch/bin/bench" | sed -n 's/ T now$//p')
+	plugin="file=$tmp/blocks.so,at=$at"
+	for case; do profile "$case"; done
+	exit
+fi
+
 cases=("$@")
-names=() broken=
 guests=$([ -n "$single" ] || [ "$(nproc)" -lt 2 ] && echo 1 || echo 2)
 for ((n = 1; n <= repeats; n++)); do
 	for variant in base off 0 1; do

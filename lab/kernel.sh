@@ -147,4 +147,5 @@ fi
 mkdir -p "$build/$name"
 cp "$out/arch/$srcarch/boot/$target" "$build/$name/$target.tmp"
 mv "$build/$name/$target.tmp" "$build/$name/$target"
+[ "$out" -ef "$build/$name" ] || cp "$out/System.map" "$build/$name/"
 echo "$build/$name/$target"

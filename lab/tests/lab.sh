@@ -376,6 +376,7 @@ no 'deps: not root: the apt line and no more' 'apt-get install --no-install-reco
 same 'deps: not root: one line, nothing called' "$(wc -l <"$tmp/err")$(find "$fake" -name called)" 1
 rm "$fake"/*
 
+no 'bench: a profile of nothing' 'of which CASE' lab/bench.sh -p
 # A guest that is hit by QEMU's fault as often as $fake/faults says.
 cat >"$fake/qemu-system-x86_64" <<'END'
 #!/bin/sh
