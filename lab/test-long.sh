@@ -68,12 +68,16 @@ wanted() { [ "$asked" -eq 0 ] || [[ " $* " = *" $name "* ]]; }
 # row CONFIG SECONDS SEED RESULT: what is known about $name now.
 row()
 {
+	# Another may be running others of them.
+	exec 7>"$table.lock"
+	flock 7
 	{
 		printf 'run\tconfig\tseconds\tseed\tseries\tresult\n'
 		[ ! -e "$table" ] || tail -n +2 "$table" | awk -F '\t' -v name="$name" '$1 != name'
 		printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$name" "$1" "$2" "$3" "$series" "$4"
 	} >"$tmp/tsv"
 	mv "$tmp/tsv" "$table"
+	exec 7>&-
 }
 asked=$#
 for run in "${runs[@]}"; do

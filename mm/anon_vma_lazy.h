@@ -551,7 +551,8 @@ static inline anon_rmap_t folio_get_anon_rmap(const struct folio *folio)
  * together with a mapping or a swap entry in @vma.
  *
  * Return: true if the folio belongs to the tree of anon_vmas of @vma or, being
- * lazy, to its mm. Always false for KSM folios, they have neither.
+ * lazy, to its mm, where @vma has not moved away from its offsets. Always false
+ * for KSM folios, they have neither.
  */
 static inline bool folio_maybe_same_anon_vma(const struct folio *folio,
 					     const struct vm_area_struct *vma)
@@ -560,7 +561,8 @@ static inline bool folio_maybe_same_anon_vma(const struct folio *folio,
 	const struct anon_vma *vma_av = vma_anon_vma(vma);
 
 	if (folio_test_anon_vma_lazy(folio))
-		return folio_anon_mm_lazy(folio) == vma->vm_mm;
+		return folio_anon_mm_lazy(folio) == vma->vm_mm &&
+		       vma_is_address_based(vma);
 	return folio_av && vma_av && folio_av->root == vma_av->root;
 }
 

@@ -5490,6 +5490,52 @@ TEST_F_TIMEOUT(anon, unshared_ksm_swapped, 60)
 	ASSERT_TRUE(swap_out_and_check(p, NR, TAG2));
 }
 
+/*
+ * The same, in one process: what was moved while it had an anon_vma, and what came
+ * to lie in the old place, have the same offsets.
+ */
+TEST_F_TIMEOUT(anon, unshared_ksm_moved, 60)
+{
+	long anon_vmas = slab_objects("anon_vma");
+	long chains = slab_objects("anon_vma_chain");
+	char *p = map(1024, NR), *q = at(2048);
+	struct kid *k;
+
+	if (anon_vmas < 0 || chains < 0)
+		SKIP(return, "no slab of its own, boot with slab_nomerge");
+	if (!ksm_setup())
+		SKIP(return, "no KSM");
+	fill(p, NR, TAG);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(move(p, NR, q));
+	quit(k);
+	map_many();
+	map(1024, NR);
+	fill(p, NR, TAG);
+	ASSERT_TRUE(do_advise(p, NR, MADV_MERGEABLE));
+	ASSERT_TRUE(do_advise(q, NR, MADV_MERGEABLE));
+	ASSERT_TRUE(ksm_merge(p, 2 * NR, 0));
+	ASSERT_TRUE(reclaim_all(p, NR));
+	ASSERT_TRUE(reclaim_all(q, NR));
+	ASSERT_TRUE(do_advise(p, NR, MADV_UNMERGEABLE));
+	ASSERT_TRUE(check(p, NR, TAG));
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	quit(k);
+	if (variant->on) {
+		EXPECT_TRUE(wait_for_few(anon_vmas, chains));
+		usleep(300000);
+	}
+	ASSERT_TRUE(check(q, NR, TAG));
+	EXPECT_TRUE(reclaim_all(q, NR));
+	EXPECT_TRUE(reclaim_all(p, NR));
+	ASSERT_TRUE(check(q, NR, TAG));
+	fill(p, NR, TAG2);
+	ASSERT_TRUE(swap_out_and_check(q, NR, TAG));
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG2));
+}
+
 /* A process that only runs: its stack was moved, its data are a file's. */
 TEST_F_TIMEOUT(anon, count_exec, 60)
 {
