@@ -133,8 +133,13 @@ profile()
 	awk -F '\t' '
 		{ line[NR] = $0; change[NR] = $4 < 0 ? -$4 : $4 }
 		NR > 1 && change[NR] > most { most = change[NR] }
-		END { for (i = 1; i <= NR; i++) if (i == 1 || change[i] >= most / 40) print line[i] }
-	' "$table" | column -t -s $'\t'
+		$1 == "(all)" { was = $2; is = $3; next }
+		NR > 1 && $4 < 0 { less -= $4 }
+		END {
+			for (i = 1; i <= NR; i++) if (i == 1 || change[i] >= most / 40) print line[i]
+			printf "\n(ratio)\t1.00\t%.3f\n", is / was
+			printf "(if nothing took more)\t1.00\t%.3f\n", (was - less) / was
+		}' "$table" | column -t -s $'\t'
 	say "bench.sh: $table has all functions; instructions of one operation, warming up included"
 }
 
