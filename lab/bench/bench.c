@@ -797,7 +797,7 @@ static const struct bench benches[] = {
 	{ "move-16", "move_pages, a page of 16", ANY, run_move_pages, setup_area, 256, 5, MiB, 16, 0 },
 	{ "move-256", "move_pages, a page of 256", ANY, run_move_pages, setup_area, 256, 5, MiB, 256, 0 },
 	{ "migrate-256", "migrate_pages, a page", ANY, run_migrate_pages, setup_area, 256, 5, MiB, 0, 0 },
-	{ "compact", "compaction, a page", ANY, run_compact, NULL, 1, 9, MiB, 128, 0 },
+	{ "compact", "compaction, a page", ANY, run_compact, NULL, 1, 3, MiB, 128, 0 },
 };
 
 #define NR_BENCHES (sizeof(benches) / sizeof(benches[0]))
