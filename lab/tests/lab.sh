@@ -377,6 +377,7 @@ same 'deps: not root: one line, nothing called' "$(wc -l <"$tmp/err")$(find "$fa
 rm "$fake"/*
 
 no 'bench: a profile of nothing' 'of which CASE' lab/bench.sh -p
+
 # A guest that is hit by QEMU's fault as often as $fake/faults says.
 cat >"$fake/qemu-system-x86_64" <<'END'
 #!/bin/sh
