@@ -466,6 +466,7 @@ void move_ptes_anon_vma_lazy(struct vm_area_struct *old, unsigned long old_addr,
 static int make_anon_regular_pmd_entry(pmd_t *pmd, unsigned long addr,
 				       unsigned long end, struct mm_walk *walk)
 {
+	const enum anon_vma_lazy_cause cause = *(enum anon_vma_lazy_cause *)walk->private;
 	struct vm_area_struct *vma = walk->vma;
 	struct folio *folio;
 	spinlock_t *ptl;
@@ -481,7 +482,7 @@ static int make_anon_regular_pmd_entry(pmd_t *pmd, unsigned long addr,
 	for (pte = start_pte; addr < end; pte++, addr += PAGE_SIZE) {
 		folio = pte_mapped_folio(ptep_get(pte));
 		if (folio)
-			folio_make_anon_regular(folio, vma, ANON_VMA_LAZY_MREMAP);
+			folio_make_anon_regular(folio, vma, cause);
 	}
 	pte_unmap_unlock(start_pte, ptl);
 	cond_resched();
@@ -496,16 +497,18 @@ static const struct mm_walk_ops make_anon_regular_walk_ops = {
 /**
  * vma_make_anon_regular() - make all that an upgraded VMA maps regular
  * @vma: The VMA, which becomes regular itself. Nothing happens if it is not upgraded.
+ * @cause: Why, fork or mremap.
  *
  * Context: mmap_lock held for write, VMA write lock held. May sleep.
  */
-void vma_make_anon_regular(struct vm_area_struct *vma)
+void vma_make_anon_regular(struct vm_area_struct *vma,
+			   enum anon_vma_lazy_cause cause)
 {
 	if (anon_vma_tree_state(vma->anon_vma) != ANON_VMA_TREE_UPGRADED)
 		return;
 
 	walk_page_range_vma(vma, vma->vm_start, vma->vm_end,
-			    &make_anon_regular_walk_ops, NULL);
+			    &make_anon_regular_walk_ops, &cause);
 	vma_set_anon_regular(vma);
 }
 
@@ -537,7 +540,11 @@ static const struct mm_walk_ops find_anon_lazy_walk_ops = {
 	.walk_lock	= PGWALK_WRLOCK_VERIFY,
 };
 
-/* Has any VMA below @anon_vma an anon_vma of its own? The root counts itself. */
+/*
+ * Has any VMA below @anon_vma an anon_vma of its own? The root counts itself.
+ *
+ * Context: mmap_lock held for write; the VMA's chain keeps @anon_vma.
+ */
 static bool anon_vma_has_children(const struct anon_vma *anon_vma)
 {
 	/* A glance without the lock: a neighbour not found is one not merged. */
@@ -545,13 +552,13 @@ static bool anon_vma_has_children(const struct anon_vma *anon_vma)
 }
 
 /**
- * vma_share_anon_vma_lazy() - upgrade a lazy VMA before a fork shares its memory
- * @vma: The VMA. Nothing happens if it is not lazy.
+ * __vma_share_anon_vma_lazy() - make a VMA ready for a fork to share its memory
+ * @vma: The VMA, lazy or upgraded. What it maps is not lazy afterwards.
  *
- * One that was forked itself and maps nothing lazy can stay as it is: what it
- * passes on is found by its ancestors' anon_vmas, which the child is linked to,
- * too. So what a zygote has not written since it was forked costs its children one
- * anon_vma_chain less for each VMA.
+ * A lazy one is upgraded. But one that was forked itself and maps nothing lazy can
+ * stay as it is: what it passes on is found by its ancestors' anon_vmas, which the
+ * child is linked to, too. So what a zygote has not written since it was forked
+ * costs its children one anon_vma_chain less for each VMA.
  *
  * But if a neighbour has an anon_vma that can be shared it is, for the two to be
  * merged. And an anon_vma on the chain that no VMA owns any more is taken over: else
@@ -561,10 +568,11 @@ static bool anon_vma_has_children(const struct anon_vma *anon_vma)
  *
  * Return: 0, or -ENOMEM and nothing has changed.
  */
-int vma_share_anon_vma_lazy(struct vm_area_struct *vma)
+int __vma_share_anon_vma_lazy(struct vm_area_struct *vma)
 {
 	struct anon_vma *anon_vma = vma_anon_vma(vma);
 	struct anon_vma_chain *avc;
+	int err;
 
 	mmap_assert_write_locked(vma->vm_mm);
 	vma_assert_write_locked(vma);
@@ -572,8 +580,12 @@ int vma_share_anon_vma_lazy(struct vm_area_struct *vma)
 	if (anon_vma_tree_state(vma->anon_vma) != ANON_VMA_TREE_PARENT ||
 	    walk_page_range_vma(vma, vma->vm_start, vma->vm_end,
 				&find_anon_lazy_walk_ops, NULL) ||
-	    (anon_vma_has_children(anon_vma) && find_mergeable_anon_vma(vma)))
-		return vma_upgrade_anon_vma_lazy(vma, ANON_VMA_LAZY_FORK);
+	    (anon_vma_has_children(anon_vma) && find_mergeable_anon_vma(vma))) {
+		err = vma_upgrade_anon_vma_lazy(vma, ANON_VMA_LAZY_FORK);
+		if (!err)
+			vma_make_anon_regular(vma, ANON_VMA_LAZY_FORK);
+		return err;
+	}
 
 	list_for_each_entry(avc, &vma->anon_vma_chain, same_vma) {
 		/* Looked at again under the lock, which most forks need not take. */

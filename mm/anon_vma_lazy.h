@@ -57,8 +57,9 @@ void __folio_make_anon_regular(struct folio *folio,
 void move_ptes_anon_vma_lazy(struct vm_area_struct *old, unsigned long old_addr,
 			     struct vm_area_struct *new, unsigned long new_addr,
 			     pte_t *ptep, unsigned long nr);
-void vma_make_anon_regular(struct vm_area_struct *vma);
-int vma_share_anon_vma_lazy(struct vm_area_struct *vma);
+void vma_make_anon_regular(struct vm_area_struct *vma,
+			   enum anon_vma_lazy_cause cause);
+int __vma_share_anon_vma_lazy(struct vm_area_struct *vma);
 void __anon_vma_left(struct anon_vma *anon_vma, const struct vm_area_struct *vma);
 void mm_exit_anon_vma_lazy(struct mm_struct *mm);
 
@@ -190,11 +191,12 @@ static inline void move_ptes_anon_vma_lazy(struct vm_area_struct *old,
 {
 }
 
-static inline void vma_make_anon_regular(struct vm_area_struct *vma)
+static inline void vma_make_anon_regular(struct vm_area_struct *vma,
+					 enum anon_vma_lazy_cause cause)
 {
 }
 
-static inline int vma_share_anon_vma_lazy(struct vm_area_struct *vma)
+static inline int __vma_share_anon_vma_lazy(struct vm_area_struct *vma)
 {
 	return 0;
 }
@@ -322,6 +324,21 @@ static inline int vma_upgrade_anon_vma_lazy(struct vm_area_struct *vma,
 	if (!vma_is_anon_vma_lazy(vma))
 		return 0;
 	return __vma_upgrade_anon_vma_lazy(vma, cause);
+}
+
+/**
+ * vma_share_anon_vma_lazy() - make a VMA ready for a fork to share its memory
+ * @vma: The VMA. What it maps is not lazy afterwards.
+ *
+ * Context: mmap_lock held for write, VMA write lock held. May sleep.
+ *
+ * Return: 0, or -ENOMEM and nothing has changed.
+ */
+static inline int vma_share_anon_vma_lazy(struct vm_area_struct *vma)
+{
+	if (!anon_vma_tree_may_hold_lazy(vma->anon_vma))
+		return 0;
+	return __vma_share_anon_vma_lazy(vma);
 }
 
 /**

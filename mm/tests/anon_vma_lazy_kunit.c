@@ -186,7 +186,7 @@ static void make_regular(struct vm_area_struct *vma)
 {
 	mmap_write_lock(vma->vm_mm);
 	vma_start_write(vma);
-	vma_make_anon_regular(vma);
+	vma_make_anon_regular(vma, ANON_VMA_LAZY_MREMAP);
 	mmap_write_unlock(vma->vm_mm);
 }
 
@@ -1470,7 +1470,7 @@ static void resolve_moved(struct kunit *test)
 static void resolve_moved_upgraded(struct kunit *test)
 {
 	struct vm_area_struct *vma = map_area(test);
-	struct folio *folio = fault(test, current->mm, AREA);
+	struct folio *folio = fault(test, current->mm, AREA), *other;
 	int err;
 
 	KUNIT_ASSERT_EQ(test, upgrade(vma), 0);
@@ -1483,6 +1483,14 @@ static void resolve_moved_upgraded(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, vma_state(vma), ANON_VMA_TREE_REGULAR);
 	KUNIT_EXPECT_EQ(test, folio->index, AREA >> PAGE_SHIFT);
 	expect_regular(test, folio, vma_anon_vma(vma), 1);
+
+	/* What has come to the old place has the same offset, and is not its. */
+	map_area(test);
+	other = fault(test, current->mm, AREA);
+	KUNIT_EXPECT_EQ(test, other->index, folio->index);
+	KUNIT_EXPECT_FALSE(test, folio_maybe_same_anon_vma(other, vma));
+	KUNIT_EXPECT_EQ(test, page_address_in_vma(other, folio_page(other, 0), vma),
+			-EFAULT);
 }
 
 static void resolve_unmapped(struct kunit *test)

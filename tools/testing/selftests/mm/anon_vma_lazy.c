@@ -3743,8 +3743,9 @@ TEST_F_TIMEOUT(lazy, page_idle_contended, 60)
 		nr_idle += idle;
 	}
 	ASSERT_TRUE(stop_writer(&w));
-	/* A walk by anon_vma may meet a PTE that is none while it is changed. */
-	EXPECT_LE(nr_idle, variant->on ? 0 : 30);
+	/* How often a walk by anon_vma meets a PTE that is being changed is chance. */
+	if (variant->on)
+		EXPECT_EQ(nr_idle, 0);
 	close(page.fd);
 	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
 }
@@ -5063,8 +5064,11 @@ static bool wait_for_few(long anon_vmas, long chains)
 	for (int try = 0; try < 100; try++) {
 		a = slab_objects("anon_vma");
 		c = slab_objects("anon_vma_chain");
-		if (a < anon_vmas + NR_VMAS / 4 && c < chains + NR_VMAS / 4)
+		if (a < anon_vmas + NR_VMAS / 4 && c < chains + NR_VMAS / 4) {
+			/* The last ones, too */
+			usleep(300000);
 			return true;
+		}
 		usleep(100000);
 	}
 	note("%ld anon_vmas, %ld chains more", a - anon_vmas, c - chains);
@@ -5188,10 +5192,8 @@ TEST_F_TIMEOUT(anon, unshared_mixed, 60)
 		fill(mixed + len(NR), NR, TAG2 + NR);
 	ASSERT_EQ(munmap(grown + len(NR), len(big - NR)), 0);
 	quit(k);
-	if (variant->on) {
+	if (variant->on)
 		EXPECT_TRUE(wait_for_few(anon_vmas, chains));
-		usleep(300000);
-	}
 	for (int i = 0; i < 2; i++) {
 		fill(at(8), 2, TAG);
 		ASSERT_TRUE(check_unshared(NULL, 0, 0));
@@ -5345,10 +5347,8 @@ TEST_F_TIMEOUT(anon, unshared_swap_cache_large, 60)
 	/* There is a second for that. */
 	for (size_t i = 0; i < nr; i += 2)
 		ASSERT_TRUE(swap_out(at(1024 + i * step), NR, 0));
-	if (variant->on) {
+	if (variant->on)
 		EXPECT_TRUE(wait_for_few(anon_vmas, chains));
-		usleep(300000);
-	}
 	for (size_t i = 0; i < nr; i++) {
 		char *p = at(1024 + i * step);
 
@@ -5427,10 +5427,8 @@ TEST_F_TIMEOUT(anon, unshared_swap_cache_ksm, 60)
 	ASSERT_TRUE(reclaim_all(p, NR));
 	ASSERT_EQ(madvise(p, len(NR), MADV_UNMERGEABLE), 0);
 	quit(k);
-	if (variant->on) {
+	if (variant->on)
 		EXPECT_TRUE(wait_for_few(anon_vmas, chains));
-		usleep(300000);
-	}
 	ASSERT_TRUE(is_swap_cached(p, NR, 0));
 	ASSERT_TRUE(check_same(p, NR / 2, TAG));
 	ASSERT_TRUE(reclaim_all(p, NR));
@@ -5474,10 +5472,8 @@ TEST_F_TIMEOUT(anon, unshared_ksm_swapped, 60)
 	k = fork_kid(NULL);
 	ASSERT_NE(k, NULL);
 	quit(k);
-	if (variant->on) {
+	if (variant->on)
 		EXPECT_TRUE(wait_for_few(anon_vmas, chains));
-		usleep(300000);
-	}
 	ASSERT_TRUE(check_same(p, NR / 2, TAG));
 	ASSERT_TRUE(in(other, check_same, p, NR, TAG));
 	ASSERT_TRUE(reclaim_all(p, NR));
@@ -5523,10 +5519,8 @@ TEST_F_TIMEOUT(anon, unshared_ksm_moved, 60)
 	k = fork_kid(NULL);
 	ASSERT_NE(k, NULL);
 	quit(k);
-	if (variant->on) {
+	if (variant->on)
 		EXPECT_TRUE(wait_for_few(anon_vmas, chains));
-		usleep(300000);
-	}
 	ASSERT_TRUE(check(q, NR, TAG));
 	EXPECT_TRUE(reclaim_all(q, NR));
 	EXPECT_TRUE(reclaim_all(p, NR));
