@@ -591,8 +591,10 @@ int __vma_share_anon_vma_lazy(struct vm_area_struct *vma)
 		/* Looked at again under the lock, which most forks need not take. */
 		if (!data_race(anon_vma_is_reusable(avc->anon_vma)))
 			continue;
-		if (anon_vma_reuse_ancestor(vma, anon_vma))
+		if (anon_vma_reuse_ancestor(vma, anon_vma)) {
 			count_upgrade(vma, ANON_VMA_LAZY_FORK);
+			vma_set_anon_regular(vma);
+		}
 		break;
 	}
 	return 0;

@@ -763,6 +763,18 @@ inline unlink_anon_vmas(v_)
 	MUST(migration_entry_met, !(lazy && mm[mm_].pte[addr_] == PTE_MIGRATION))
 #endif
 
+/* With the VMA write lock held. Whatever has an anon_vma keeps it. */
+inline vma_make_anon_regular(v_)
+{
+	ptl_lock(0);
+	if
+	:: mm[0].pte[0] == PTE_MAPPED && lazy -> mapping = vma[v_].anon_vma
+	:: else
+	fi;
+	ptl_unlock(0);
+	vma[v_].handle = H_REGULAR
+}
+
 /*
  * dup_mmap(): mm 0 with VMA 0 at address 0 becomes mm 1 with VMA 1. The child's
  * mmap_lock is held, too, but there is no one yet to contend for it.
@@ -788,6 +800,9 @@ inline dup_mmap()
 		vma[1].linked = true
 	}
 	anon_vma_unlock_write();
+#ifndef NO_REGULAR_FIRST
+	vma_make_anon_regular(0);
+#endif
 
 	/* copy_page_range(), copy_present_ptes(), copy_nonpresent_pte() */
 	ptl_lock_both();
@@ -804,15 +819,8 @@ inline dup_mmap()
 #endif
 	if
 	:: mm[0].pte[0] == PTE_MAPPED ->
-#ifdef NO_REGULAR_FIRST
-		d_step { mm[1].pte[0] = PTE_MAPPED; mapcount++; anon_exclusive = false; check_r1() }
-		mapping = REGULAR_MAPPING
-#else
-		/* folio_make_anon_regular() */
-		mapping = vma[0].anon_vma;
 		/* folio_try_dup_anon_rmap_ptes() */
-		d_step { mm[1].pte[0] = PTE_MAPPED; mapcount++; anon_exclusive = false }
-#endif
+		d_step { mm[1].pte[0] = PTE_MAPPED; mapcount++; anon_exclusive = false; check_r1() }
 	:: mm[0].pte[0] == PTE_MIGRATION ->
 		d_step {
 			no_lazy_migration_entry(0, 0);
@@ -824,11 +832,10 @@ inline dup_mmap()
 	:: else
 	fi;
 	ptl_unlock_both();
-	/* vma_set_anon_regular(): all that was lazy has been met. */
-	d_step {
-		vma[0].handle = H_REGULAR;
-		MUST(handle_denies_folios, !(mapcount && mapping == 0))
-	}
+#ifdef NO_REGULAR_FIRST
+	vma_make_anon_regular(0);
+#endif
+	MUST(handle_denies_folios, !(mapcount && mapping == 0));
 #if SCENARIO == COPY
 	/* The next VMA: without RCU mode the node that it replaces is freed at once. */
 	mm[1].mt_node_freed = true;

@@ -875,7 +875,9 @@ static void fork_upgrades_parent(struct kunit *test)
 	anon_vma = vma_anon_vma(vma);
 	KUNIT_ASSERT_NOT_NULL(test, anon_vma);
 
-	KUNIT_EXPECT_EQ(test, vma_state(vma), ANON_VMA_TREE_UPGRADED);
+	/* Before anything is copied nothing lazy is left. */
+	KUNIT_EXPECT_EQ(test, vma_state(vma), ANON_VMA_TREE_REGULAR);
+	expect_regular(test, folio, anon_vma, 1);
 	KUNIT_EXPECT_PTR_EQ(test, child->anon_vma,
 			    anon_vma_tree(anon_vma, ANON_VMA_TREE_PARENT));
 	/* What is named is on the chain; the child does not count. */
@@ -883,7 +885,6 @@ static void fork_upgrades_parent(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, is_on_chain(child, anon_vma));
 	KUNIT_EXPECT_EQ(test, anon_vma->num_active_vmas, 1);
 	KUNIT_EXPECT_EQ(test, anon_vma->num_children, 1);
-	expect_lazy(test, folio, vma, AREA);
 
 	switch_off();
 	kunit_release_action(test, put_mm, child->vm_mm);
@@ -1372,9 +1373,9 @@ static void resolve_hint(struct kunit *test)
 	/* A child has its own. */
 	vma = map_area(test);
 	folio = fault(test, mm, AREA);
+	KUNIT_EXPECT_PTR_EQ(test, resolve(folio), vma);
 	child = fork_vma(test, vma, false);
 	KUNIT_EXPECT_NULL(test, child->vm_mm->anon_vma_lazy_hint);
-	KUNIT_EXPECT_PTR_EQ(test, resolve(folio), vma);
 	other_folio = fault(test, child->vm_mm, AREA);
 	KUNIT_EXPECT_PTR_EQ(test, resolve(other_folio), child);
 	KUNIT_EXPECT_PTR_EQ(test, mm->anon_vma_lazy_hint, vma);
