@@ -21,21 +21,23 @@ set -euo pipefail
 usage()
 {
 	cat <<'USAGE'
-usage: mutants.sh [-c] [-l] [NAME...]
+usage: mutants.sh [-c] [-l] [-r] [NAME...]
 
   -c   check only that they name tests that there are
+  -r   resume: those that were killed before in the same code are not run again
   -l   list them: name, and what they are to be caught by
   -h   this text
 USAGE
 }
 
-check=
+check='' resume=''
 names() { sed -n 's/^Subject: \[PATCH[^]]*\] //p' "$lab"/mutants/*.patch | tail -n +2; }
 patch_of() { grep -lx "Subject: \[PATCH[^]]*\] $1" "$lab"/mutants/*.patch; }
 caught_by() { sed -n 's/^Caught-by: //p' "$(patch_of "$1")"; }
-while getopts clh opt; do
+while getopts clrh opt; do
 	case $opt in
 	c) check=1 ;;
+	r) resume=1 ;;
 	l) for name in $(names); do echo "$name: $(caught_by "$name" | paste -sd, | sed 's/,/, /g')"; done
 	   exit ;;
 	h) usage; exit 0 ;;
@@ -88,6 +90,10 @@ if ! labgit -C "$linux" rev-parse -q --verify "refs/lab/mutants-$tree" >/dev/nul
 fi
 labgit -C "$linux" checkout -q -f --detach "refs/lab/mutants-$tree"
 
+# Those that were killed in this code, as lines of the table. The model is quick.
+killed_before=$LAB_BUILD/killed-$(labgit -C "$linux" rev-parse "HEAD^{tree}")
+[ -n "$resume" ] && [ -e "$killed_before" ] || { rm -f "$LAB_BUILD"/killed-*; : >"$killed_before"; }
+
 kernel=$(CONFIG=debug "$lab/kernel.sh")
 
 # run MUTANT TEST WHAT...: its lines go to $LAB_BUILD/out.
@@ -131,6 +137,11 @@ killed=0
 mkdir -p "$results"
 printf 'mutant\tkilled by\twhat failed\n' >"$LAB_BUILD/tsv"
 for name; do
+	if grep "^$name	" "$killed_before" >>"$LAB_BUILD/tsv"; then
+		killed=$((killed + 1))
+		tail -n 1 "$LAB_BUILD/tsv" | awk -F '\t' '{ print "ok - mutant " $1 ": killed before by " $2 ": " $3 }'
+		continue
+	fi
 	by='' tried=''
 	while read -r test what; do
 		# shellcheck disable=SC2086
@@ -156,6 +167,7 @@ for name; do
 		bad=1
 	fi
 	printf '%s\t%s\t%s\n' "$name" "${by:+$test${what:+ $what}}" "$by" >>"$LAB_BUILD/tsv"
+	[ -z "$by" ] || [ "$test" = model ] || tail -n 1 "$LAB_BUILD/tsv" >>"$killed_before"
 done
 mv "$LAB_BUILD/tsv" "$results/mutants.tsv"
 echo "# $killed killed of $#"

@@ -112,7 +112,7 @@ for name in "${suites[@]}"; do
 	wanted "$@" || continue
 	verdict=ok
 	case $name in
-	mutants) "$lab/mutants.sh" ;;
+	mutants) "$lab/mutants.sh" -r ;;
 	kselftest) kernel=$(CONFIG=debug "$lab/kernel.sh") && "$lab/selftests.sh" -a "$kernel" ;;
 	static) "$lab/deps.sh" -s && CONFIG=debug "$lab/kernel.sh" >/dev/null && "$lab/tests/static.sh" ;;
 	arm64-mte) arm64 "$name" "" -x -M -x virt,mte=on ;;
