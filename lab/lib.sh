@@ -195,8 +195,13 @@ series_hash()
 	series_files | sha256sum | cut -d' ' -f1
 }
 
-# Changes when one does that is more than a document.
+# Changes when code does: no message, no document, no text of Kconfig.
 code_hash()
 {
-	series_files | grep -vE '(^|-)(Documentation|MAINTAINERS)[-/]' | sha256sum | cut -c1-12
+	{
+		series_files | grep -vE '^([0-9]{4}-|x$|Documentation/)'
+		awk 'FNR == 1 { on = 0 }
+		     /^diff --git / { on = $3 !~ /^a\/(Documentation|MAINTAINERS|.*Kconfig)/ }
+		     on' "$top"/patches/[0-9]*.patch
+	} | sha256sum | cut -c1-12
 }
