@@ -195,13 +195,19 @@ series_hash()
 	series_files | sha256sum | cut -d' ' -f1
 }
 
-# Changes when code does: no message, no document, no text of Kconfig.
+# diffs PATCH...: what they change in code: no message, no document, no Kconfig.
+diffs()
+{
+	awk 'FNR == 1 { on = 0 }
+	     /^diff --git / { on = $3 !~ /^a\/(Documentation|MAINTAINERS|.*Kconfig)/ }
+	     on' "$@"
+}
+
+# Changes when code does.
 code_hash()
 {
 	{
 		series_files | grep -vE '^([0-9]{4}-|x$|Documentation/)'
-		awk 'FNR == 1 { on = 0 }
-		     /^diff --git / { on = $3 !~ /^a\/(Documentation|MAINTAINERS|.*Kconfig)/ }
-		     on' "$top"/patches/[0-9]*.patch
+		diffs "$top"/patches/[0-9]*.patch
 	} | sha256sum | cut -c1-12
 }

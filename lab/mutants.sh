@@ -91,7 +91,7 @@ fi
 labgit -C "$linux" checkout -q -f --detach "refs/lab/mutants-$tree"
 
 # Those that were killed in this code, as lines of the table. The model is quick.
-killed_before=$LAB_BUILD/killed-$(labgit -C "$linux" rev-parse "HEAD^{tree}")
+killed_before=$LAB_BUILD/killed-$(code_hash)-$(diffs "$lab"/mutants/*.patch | sha256sum | cut -c1-12)
 [ -n "$resume" ] && [ -e "$killed_before" ] || { rm -f "$LAB_BUILD"/killed-*; : >"$killed_before"; }
 
 kernel=$(CONFIG=debug "$lab/kernel.sh")
