@@ -66,10 +66,10 @@ out=$build/$name
 mkdir -p "$build"
 lock "$out.lock"
 
-# The headers of the tree: those of the machine are years older.
+# The headers of the tree: those of the machine are years older. One at a time.
 headers=$build/uapi-$arch
 step 300 "$out.build.log" "quick.sh: installing the kernel's headers" \
-	make -s -C "$tree" O="$headers" ARCH="$arch" headers
+	flock "$headers.lock" make -s -C "$tree" O="$headers" ARCH="$arch" headers
 
 # $top's own copy of the test is used, whether the tree has one or not.
 step 300 "$out.build.log" "quick.sh: building $program" \
