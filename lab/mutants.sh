@@ -92,7 +92,8 @@ labgit -C "$linux" checkout -q -f --detach "refs/lab/mutants-$tree"
 
 # Those that were killed in this code, as lines of the table. The model is quick.
 killed_before=$LAB_BUILD/killed-$(code_hash)-$(diffs "$lab"/mutants/*.patch | sha256sum | cut -c1-12)
-[ -n "$resume" ] && [ -e "$killed_before" ] || { rm -f "$LAB_BUILD"/killed-*; : >"$killed_before"; }
+find "$LAB_BUILD" -maxdepth 1 -name 'killed-*' ! -path "$killed_before" -delete
+touch "$killed_before"
 
 kernel=$(CONFIG=debug "$lab/kernel.sh")
 
@@ -137,11 +138,12 @@ killed=0
 mkdir -p "$results"
 printf 'mutant\tkilled by\twhat failed\n' >"$LAB_BUILD/tsv"
 for name; do
-	if grep "^$name	" "$killed_before" >>"$LAB_BUILD/tsv"; then
+	if [ -n "$resume" ] && grep "^$name	" "$killed_before" >>"$LAB_BUILD/tsv"; then
 		killed=$((killed + 1))
 		tail -n 1 "$LAB_BUILD/tsv" | awk -F '\t' '{ print "ok - mutant " $1 ": killed before by " $2 ": " $3 }'
 		continue
 	fi
+	sed -i "/^$name	/d" "$killed_before"
 	by='' tried=''
 	while read -r test what; do
 		# shellcheck disable=SC2086

@@ -8,7 +8,6 @@
 #   skip - selftest PROGRAM, lazy=1: REASON       (nothing but skipped cases)
 #   not ok - selftest PROGRAM, lazy=1: CASE ...   (one for each worse case)
 #
-# A program that is worse is run up to twice more, to see whether that was chance.
 # Worse is: failed, skipped, crashed, timed out or missing where it was better
 # without the series. What fails or is skipped on both kernels is counted as
 # "as without the series".
@@ -456,37 +455,6 @@ status=0
 guest lazy "$kernel" || status=$?
 [ -e "$out.lazy.tap" ] || : >"$out.lazy.tap"
 rc=0
-compare "$out.base.tap" "$out.lazy.tap" "$status" "$table" >"$out.verdicts" 2>"$out.details" || rc=$?
-for again in 1 2; do
-	worse=$(sed -n 's/^not ok - selftest \(.*\), lazy=\([01]\): .*/\2 \1/p' "$out.verdicts" | sort -u)
-	[ -n "$worse" ] && [ "$status" -eq 0 ] || break
-	# Memory in pieces or a busy machine can make a program worse, but hardly
-	# each time. Without the series all run twice, and what differs does not count.
-	say "selftests.sh: worse, and run once more: $(paste -sd, <<<"$worse")"
-	sed -n "s/^not ok - /# run $again: /p" "$out.verdicts"
-	awk 'NR == FNR { worse[$0]; next }
-	     /^run [01] / {
-		what = $2
-		for (i = 4; i <= NF; i++) what = what " " $i
-		if (!(what in worse)) next
-	     }
-	     { print }' <(echo "$worse") "$out.guest" >"$out.guest.again"
-	mv "$out.guest.again" "$out.guest"
-	guest again "$kernel" || status=$?
-	[ -e "$out.again.tap" ] || : >"$out.again.tap"
-	# Its runs instead of those.
-	awk '/^# lab-run / {
-		what = $3
-		for (i = 5; i <= NF; i++) what = what " " $i
-		if (NR == FNR) again[what]
-		old = NR != FNR && what in again
-	     }
-	     !old { print }' "$out.again.tap" "$out.lazy.tap" >"$out.both.tap"
-	mv "$out.both.tap" "$out.lazy.tap"
-	rc=0
-	compare "$out.base.tap" "$out.lazy.tap" "$status" "$table" >"$out.verdicts" 2>"$out.details" || rc=$?
-done
-cat "$out.verdicts"
-cat "$out.details" >&2
+compare "$out.base.tap" "$out.lazy.tap" "$status" "$table" || rc=$?
 [ -z "$table" ] || column -t -s $'\t' "$table" | sed 's/^/# /'
-exit $rc
+exit "$rc"

@@ -297,6 +297,23 @@ void anon_vma_chain_assign(struct vm_area_struct *vma, struct anon_vma_chain *av
 bool anon_vma_is_reusable(const struct anon_vma *anon_vma);
 
 /**
+ * unlink_anon_vmas() - unlink a VMA from its anon_vmas
+ * @vma: The VMA, which maps nothing anonymous any more.
+ *
+ * Context: mmap_lock held, for read at least, or the VMA was never visible.
+ */
+static inline void unlink_anon_vmas(struct vm_area_struct *vma)
+{
+	/* As a rule it has none, and the call would take longer than the rest. */
+	if (vma_anon_vma(vma)) {
+		__unlink_anon_vmas(vma, NULL);
+	} else {
+		VM_WARN_ON_ONCE(!list_empty(&vma->anon_vma_chain));
+		WRITE_ONCE(vma->anon_vma, NULL);
+	}
+}
+
+/**
  * vma_prepare_anon_vma_lazy() - make a VMA lazy before its first anonymous page
  * @vma: The VMA. It has no anon_vma handle yet.
  *
@@ -384,19 +401,25 @@ static inline vm_fault_t vmf_upgrade_anon_vma_lazy(struct vm_fault *vmf,
 }
 
 /**
- * vmf_try_upgrade_anon_vma_lazy() - upgrade the VMA of a fault if it can be done
+ * vmf_upgrade_for_folio() - upgrade the VMA of a fault for its large folio
  * @vmf: The fault. Its VMA has an anon_vma handle.
- * @cause: What makes that desirable.
+ * @folio: The folio, which nobody else has seen yet.
  *
- * Context: As vmf_upgrade_anon_vma_lazy(), but all locks stay held.
+ * Context: As vmf_upgrade_anon_vma_lazy().
  *
- * Return: true if the VMA owns an anon_vma now.
+ * Return: @folio. Otherwise it has been freed: NULL if there is no memory for an
+ * anon_vma and a small folio is to be taken, ERR_PTR(-EBUSY) if the fault must end
+ * in VM_FAULT_RETRY, as vmf_upgrade_anon_vma_lazy() says.
  */
-static inline bool vmf_try_upgrade_anon_vma_lazy(struct vm_fault *vmf,
-						 enum anon_vma_lazy_cause cause)
+static inline struct folio *vmf_upgrade_for_folio(struct vm_fault *vmf,
+						  struct folio *folio)
 {
-	return !vma_is_anon_vma_lazy(vmf->vma) ||
-		!__vmf_upgrade_anon_vma_lazy(vmf, cause);
+	const vm_fault_t ret = vmf_upgrade_anon_vma_lazy(vmf, ANON_VMA_LAZY_LARGE);
+
+	if (likely(!ret))
+		return folio;
+	folio_put(folio);
+	return ret & VM_FAULT_RETRY ? ERR_PTR(-EBUSY) : NULL;
 }
 
 /**
@@ -405,7 +428,7 @@ static inline bool vmf_try_upgrade_anon_vma_lazy(struct vm_fault *vmf,
  *
  * The size is no matter of safety: if this fails the VMA stays lazy.
  *
- * Context: As vmf_try_upgrade_anon_vma_lazy().
+ * Context: As vmf_upgrade_anon_vma_lazy(), but all locks stay held.
  */
 static inline void vmf_outgrow_anon_vma_lazy(struct vm_fault *vmf)
 {

@@ -3471,6 +3471,37 @@ TEST_F(anon, mthp_child)
 	ASSERT_TRUE(check(p, NR, TAG));
 }
 
+static void *keep_advising(void *arg)
+{
+	struct writer *w = arg;
+
+	for (int i = 0; !__atomic_load_n(&w->stop, __ATOMIC_RELAXED); i++)
+		madvise(w->p, len(w->n), i & 1 ? MADV_DODUMP : MADV_DONTDUMP);
+	return NULL;
+}
+
+/* A fault waits for the mmap_lock, it does not take a small folio instead. */
+TEST_F_TIMEOUT(anon, mthp_contended, 60)
+{
+	static const char fallbacks[] = THP "hugepages-64kB/stats/anon_fault_fallback";
+	char *p = map(16, NR), *q = map(100, NR);
+	long before, nr_small = 0;
+	struct writer w;
+
+	if (!mthp_setup())
+		SKIP(return, "no 64 kB folios");
+	before = get_num(fallbacks);
+	ASSERT_TRUE(start_thread(&w, keep_advising, q, NR));
+	for (int i = 0; i < 500; i++) {
+		map(16, NR);
+		fill(p, 1, TAG);
+		nr_small += !is_large(p);
+	}
+	ASSERT_TRUE(stop_writer(&w));
+	/* But for those that there was no memory for */
+	EXPECT_LE(nr_small, get_num(fallbacks) - before);
+}
+
 static bool is_huge(char *p)
 {
 	return check_huge_anon(p, MB(2), 1, read_pmd_pagesize());
@@ -3594,20 +3625,22 @@ TEST_F(lazy, dontneed)
 TEST_F(anon, madv_free)
 {
 	char *p = map(8, NR);
+	size_t nr_kept = NR;
 	struct kid *k;
 
-	fill(p, NR, TAG);
-	/* What is not on an LRU list yet is not made lazyfree. */
-	drain_batches();
-	ASSERT_EQ(madvise(p, len(NR), MADV_FREE), 0);
-	fill(p, NR / 2, TAG2);
-	ASSERT_TRUE(reclaim_all(p, NR));
-	ASSERT_TRUE(check(p, NR / 2, TAG2));
-	for (int i = 0; i < 20; i++) {
-		if (!pagemap_entry(p + len(NR - 1)))
-			break;
-		madvise(p, len(NR), MADV_PAGEOUT);
+	/* Pages that somebody locks for a moment are not made lazyfree. */
+	for (int i = 0; i < 5 && nr_kept; i++) {
+		fill(p, NR, TAG);
+		/* Nor is what is not on an LRU list yet. */
+		drain_batches();
+		ASSERT_EQ(madvise(p, len(NR), MADV_FREE), 0);
+		fill(p, NR / 2, TAG2);
+		ASSERT_TRUE(reclaim_all(p, NR));
+		ASSERT_TRUE(check(p, NR / 2, TAG2));
+		nr_kept = count_not(getpid(), p + len(NR / 2), NR / 2,
+				    PM_PRESENT | PM_SWAP, 0, "is kept");
 	}
+	ASSERT_EQ(nr_kept, 0);
 	ASSERT_TRUE(check_zero(p + len(NR / 2), NR / 2, 0));
 	/* Shared with a child, which keeps what it has */
 	fill(p, NR, TAG);
@@ -4689,15 +4722,6 @@ TEST_F(lazy, pin_fork)
 	close(fd);
 	ASSERT_TRUE(swap_out_and_check(at(100), NR, TAG2));
 	ASSERT_TRUE(in(k, check, p, NR / 2, TAG3));
-}
-
-static void *keep_advising(void *arg)
-{
-	struct writer *w = arg;
-
-	for (int i = 0; !__atomic_load_n(&w->stop, __ATOMIC_RELAXED); i++)
-		madvise(w->p, len(w->n), i & 1 ? MADV_DODUMP : MADV_DONTDUMP);
-	return NULL;
 }
 
 /*
