@@ -304,6 +304,8 @@ bool anon_vma_is_reusable(const struct anon_vma *anon_vma);
  */
 static inline void unlink_anon_vmas(struct vm_area_struct *vma)
 {
+	mmap_assert_locked(vma->vm_mm);
+
 	/* As a rule it has none, and the call would take longer than the rest. */
 	if (vma_anon_vma(vma)) {
 		__unlink_anon_vmas(vma, NULL);
