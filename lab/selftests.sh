@@ -10,7 +10,9 @@
 #
 # Worse is: failed, skipped, crashed, timed out or missing where it was better
 # without the series. What fails or is skipped on both kernels is counted as
-# "as without the series".
+# "as without the series". Some programs depend on chance, as on who else has a page
+# locked: one that is worse is run three times more, and what is worse in two of the
+# four runs counts.
 
 set -euo pipefail
 # shellcheck source=lab/lib.sh
@@ -155,7 +157,7 @@ compare()
 		key = begun != "" ? begun : name
 		if (!why && key != name) why = name
 		verdicts[file, run]++
-		if (times[file, run, key]++) key = key " (" times[file, run, key] ")"
+		if (times[serial, key]++) key = key " (" times[serial, key] ")"
 		note(key, what, why)
 		begun = said = last = ""
 		kind = "fail"
@@ -175,10 +177,22 @@ compare()
 			}
 			return
 		}
-		after[run, key] = what
-		reason[run, key] = why
-		output[run, key] = said
-		order[run] = order[run] SUBSEP key
+		if (!had[run, key]++) order[run] = order[run] SUBSEP key
+		if (had[run, key] == 1 || rank[what] < rank[worst[run, key]]) {
+			second[run, key] = worst[run, key]
+			worst[run, key] = what
+			reason[run, key] = why
+			output[run, key] = said
+		} else if (had[run, key] == 2 || rank[what] < rank[second[run, key]]) {
+			second[run, key] = what
+		}
+	}
+	# The result, or the second worst of several. Nothing at all is the worst.
+	function after(run, key,	lack)
+	{
+		lack = runs_after[run] - had[run, key]
+		if (runs_after[run] == 1 || lack == 1) return worst[run, key]
+		return lack ? "" : second[run, key]
 	}
 	FNR == 1 { file++ }
 	{ sub(/\r$/, "") }
@@ -186,13 +200,17 @@ compare()
 		program = $0
 		sub(/^# lab-run [^ ]+ [^ ]+ /, "", program)
 		run = $3 SUBSEP program
+		serial++
 		kind = "fail"
 		begun = said = last = ""
 		if (file == 1) {
 			runs[++nruns] = run
 			nruns_of[program]++
 		}
-		else if ($4 != $3) unset[run] = $4
+		else {
+			runs_after[run]++
+			if ($4 != $3) unset[run] = $4
+		}
 		started[file, run] = 1
 		next
 	}
@@ -261,7 +279,7 @@ compare()
 			count = split(substr(cases[program], 2), key, SUBSEP)
 			for (i = 1; i <= count; i++) {
 				old = before[program, key[i]]
-				new = after[run, key[i]]
+				new = after(run, key[i])
 				if (new == "") {
 					if (seen[program, key[i]] == nruns_of[program] && !missing++)
 						first = key[i]
@@ -281,9 +299,9 @@ compare()
 			count = split(substr(order[run], 2), key, SUBSEP)
 			for (i = 1; i <= count; i++) {
 				if ((program, key[i]) in before) continue
-				new = after[run, key[i]]
+				new = after(run, key[i])
 				n[new]++
-				if (rank[new] <= rank["fail"])
+				if (new != "" && rank[new] <= rank["fail"])
 					worse(key[i] ": " new ", unknown without the series", output[run, key[i]])
 			}
 			if (bad > was) continue
@@ -455,6 +473,25 @@ status=0
 guest lazy "$kernel" || status=$?
 [ -e "$out.lazy.tap" ] || : >"$out.lazy.tap"
 rc=0
-compare "$out.base.tap" "$out.lazy.tap" "$status" "$table" || rc=$?
+compare "$out.base.tap" "$out.lazy.tap" "$status" "$table" >"$out.verdicts" 2>"$out.details" || rc=$?
+worse=$(sed -n 's/^not ok - selftest \(.*\), lazy=\([01]\): .*/\2 \1/p' "$out.verdicts" | sort -u)
+if [ -n "$worse" ] && [ "$status" -eq 0 ]; then
+	say "selftests.sh: worse, and run three times more: $(paste -sd, <<<"$worse")"
+	sed 's/^not ok - /# once: /; /^# once: /!d' "$out.verdicts"
+	awk 'NR == FNR { worse[$0]; next }
+	     !/^run [01] / { print; next }
+	     {
+		what = $2
+		for (i = 4; i <= NF; i++) what = what " " $i
+		for (i = 0; what in worse && i < 3; i++) print
+	     }' <(echo "$worse") "$out.guest" >"$out.guest.again"
+	mv "$out.guest.again" "$out.guest"
+	guest again "$kernel" || status=$?
+	[ ! -e "$out.again.tap" ] || cat "$out.again.tap" >>"$out.lazy.tap"
+	rc=0
+	compare "$out.base.tap" "$out.lazy.tap" "$status" "$table" >"$out.verdicts" 2>"$out.details" || rc=$?
+fi
+cat "$out.verdicts"
+cat "$out.details" >&2
 [ -z "$table" ] || column -t -s $'\t' "$table" | sed 's/^/# /'
 exit "$rc"

@@ -132,6 +132,26 @@ doctor 'a new case fails' 's/^ok 3 migrate.*/&\nnot ok 4 migrate.new/' \
 doctor 'a status is the verdict' '/ksm_tests -M/,/lab-status/s/^# lab-status 0 /# lab-status 1 /' \
 	'not ok - selftest ksm_tests -M -p 10, lazy=1: its status: pass without the series, fail with it (status 1)'
 
+# again NAME EXIT TIMES SED LINE...: run three times more, the edit made in TIMES of four
+again()
+{
+	local name=$1 exit=$2 times=$3 edit=$4 i
+	shift 4
+	for i in 1 2 3 4; do
+		if [ "$i" -le "$times" ]; then one_run 1 1 | sed -E "$edit"; else one_run 1 1; fi
+	done >"$tmp/after"
+	one_run 0 0 >>"$tmp/after"
+	expect "$name" "$exit" "$@"
+}
+again 'worse in one run of four' 0 1 's/^ok 4/not &/' \
+	'ok - selftest cow, lazy=1: 4 pass, 1 xfail, 1 fail as without the series'
+again 'worse in two runs of four' 1 2 's/^ok 4/not &/' \
+	"$cow test_prot_none: pass without the series, fail with it (Pages were unmerged)"
+again 'missing in one run of four' 0 1 '/^ok 6/d' \
+	'ok - selftest cow, lazy=1: 4 pass, 1 xfail, 1 fail as without the series'
+again 'missing in two runs of four' 1 2 '/^ok 6/d' \
+	"$cow 1 of 7 cases are missing, the first: the same words (2)"
+
 not_run=()
 for program in rmap cow "ksm_tests -M -p 10" "ksm_tests -N"; do
 	not_run+=("not ok - selftest $program, lazy=0: was not run")
