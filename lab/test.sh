@@ -11,7 +11,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # name, seconds at most, command. In this order: what is quick comes first.
-checks=(
+steps=(
 	"lab         900 lab/tests/lab.sh"
 	"roundtrip   600 lab/tests/roundtrip.sh"
 	"checkpatch  600 lab/tests/checkpatch.sh"
@@ -21,8 +21,6 @@ checks=(
 	"stat        120 lab/tests/stat.sh"
 	"kernels    3600 lab/tests/kernels.sh"
 	"static      300 lab/tests/static.sh kernel-doc size maintainer"
-)
-guests=(
 	"switch      300 lab/tests/switch.sh"
 	"kunit       300 lab/kunit.sh"
 	"quick      1800 lab/quick.sh"
@@ -30,65 +28,42 @@ guests=(
 	"stress      600 lab/quick.sh -n stress -P anon_vma_lazy_stress -O -t -O 60"
 	"selftests  3600 lab/selftests.sh"
 )
-# Beside the guests, as one seldom keeps two cores busy
-beside=()
-[ "${ARCH:-x86_64}" != x86_64 ] || {
-	checks+=("arm64-kernel 3600 env ARCH=arm64 lab/tests/kernels.sh CONFIG=debug")
-	beside+=(
-		"arm64-kunit   600 lab/kunit.sh -a arm64 -n kunit-arm64 -t 500"
-		"arm64-quick  3600 lab/quick.sh -a arm64 -n quick-arm64 -t 3000"
-	)
-}
+[ "${ARCH:-x86_64}" != x86_64 ] || steps+=(
+	"arm64-kernel 3600 env ARCH=arm64 lab/tests/kernels.sh CONFIG=debug"
+	"arm64-kunit   600 lab/kunit.sh -a arm64 -n kunit-arm64 -t 500"
+	"arm64-quick  3600 lab/quick.sh -a arm64 -n quick-arm64 -t 3000"
+)
 
 cd "$top"
 mkdir -p "$build/log"
-for name; do
-	grep -q "^$name " <<<"$(printf '%s\n' "${checks[@]}" "${guests[@]}" "${beside[@]}")" ||
-		die "no step $name; there are: $(printf '%s\n' "${checks[@]}" "${guests[@]}" "${beside[@]}" | cut -d' ' -f1 | xargs)"
+tally=$(mktemp)
+trap 'rm -f "$tally"' EXIT
+for wanted; do
+	grep -q "^$wanted " <<<"$(printf '%s\n' "${steps[@]}")" ||
+		die "no step $wanted; there are: $(printf '%s\n' "${steps[@]}" | cut -d' ' -f1 | xargs)"
 done
-wanted=" $* "
-tmp=$(mktemp -d)
-lane=
-# shellcheck disable=SC2317
-finish() { [ -z "$lane" ] || pkill -P "$lane" || :; rm -rf "$tmp"; }
-trap finish EXIT
-
-# run_steps STEP...: those that are wanted
-run_steps()
-{
-	local step name limit command log rc
-	for step; do
-		read -r name limit command <<<"$step"
-		[[ $wanted = "  " || $wanted = *" $name "* ]] || continue
-		echo "# $name"
-		log=$build/log/test-$name.log
-		rc=0
-		# shellcheck disable=SC2086
-		timeout -k 20 "$limit" $command </dev/null 2>&1 | tee "$log" || rc=${PIPESTATUS[0]}
-		if [ "$rc" -eq 124 ]; then
-			echo "not ok - $name: no end after $limit s" | tee -a "$log"
-		elif [ "$rc" -ne 0 ] && ! grep -q '^not ok - ' "$log"; then
-			echo "not ok - $name: exit status $rc" | tee -a "$log"
-		elif ! grep -qE '^(ok|not ok|skip) - ' "$log"; then
-			echo "not ok - $name: ran nothing" | tee -a "$log"
-		fi
-		cp "$log" "$tmp/$name.tally"
-	done
-}
-
-run_steps "${checks[@]}"
-run_steps "${beside[@]}" >"$tmp/beside" 2>&1 &
-lane=$!
-run_steps "${guests[@]}"
-tail -n +1 -f --pid="$lane" "$tmp/beside"
-wait "$lane"
-lane=
-
-count() { cat "$tmp"/*.tally | grep -c "^$1 - " || :; }
+for step in "${steps[@]}"; do
+	read -r name limit command <<<"$step"
+	[ $# -eq 0 ] || [[ " $* " = *" $name "* ]] || continue
+	echo "# $name"
+	log=$build/log/test-$name.log
+	rc=0
+	# shellcheck disable=SC2086
+	timeout -k 20 "$limit" $command </dev/null 2>&1 | tee "$log" || rc=${PIPESTATUS[0]}
+	if [ "$rc" -eq 124 ]; then
+		echo "not ok - $name: no end after $limit s" | tee -a "$log"
+	elif [ "$rc" -ne 0 ] && ! grep -q '^not ok - ' "$log"; then
+		echo "not ok - $name: exit status $rc" | tee -a "$log"
+	elif ! grep -qE '^(ok|not ok|skip) - ' "$log"; then
+		echo "not ok - $name: ran nothing" | tee -a "$log"
+	fi
+	cat "$log" >>"$tally"
+done
+count() { grep -c "^$1 - " "$tally" || :; }
 failed=$(count "not ok")
 if [ "$failed" -gt 0 ]; then
 	echo "# failed:"
-	grep -h '^not ok - ' "$tmp"/*.tally | sed 's/^/# /'
+	grep '^not ok - ' "$tally" | sed 's/^/# /'
 fi
 echo "$(count ok) passed, $failed failed, $(count skip) skipped"
 [ "$failed" -eq 0 ]
