@@ -300,7 +300,7 @@ bool anon_vma_is_reusable(const struct anon_vma *anon_vma);
  * unlink_anon_vmas() - unlink a VMA from its anon_vmas
  * @vma: The VMA, which maps nothing anonymous any more.
  *
- * Context: mmap_lock held, for read at least, or the VMA was never visible.
+ * Context: mmap_lock held, for read at least.
  */
 static inline void unlink_anon_vmas(struct vm_area_struct *vma)
 {
