@@ -203,11 +203,24 @@ diffs()
 	     on' "$@"
 }
 
-# Changes when code does.
+# code FILE: without comments, if the compiler knows what they are.
+code()
+{
+	case $1 in
+	*.[ch]) gcc -x c -fpreprocessed -dD -E -P "$1" ;;
+	*) cat "$1" ;;
+	esac
+}
+
+# Changes when code does: what the patches say in code, and the new files.
 code_hash()
 {
+	local file
 	{
-		series_files | grep -vE '^([0-9]{4}-|x$|Documentation/)'
 		diffs "$top"/patches/[0-9]*.patch
+		while read -r file; do
+			echo "$file $(code "$top/$file" | sha256sum)"
+		done < <(for patch in "$top"/patches/[0-9]*.patch; do patch_adds "$patch"; done |
+			grep -v '^Documentation/')
 	} | sha256sum | cut -c1-12
 }

@@ -73,8 +73,7 @@ die(const char *fmt, ...)
 	_exit(1);
 }
 
-/* Called at the begin and at the end of what is measured; bench.sh -p counts by that. */
-__attribute__((noinline)) uint64_t now(void)
+static inline uint64_t instructions(void)
 {
 #ifdef __x86_64__
 	return __builtin_ia32_rdtsc();
@@ -84,6 +83,12 @@ __attribute__((noinline)) uint64_t now(void)
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return ts.tv_sec * 1000000000ull + ts.tv_nsec;
 #endif
+}
+
+/* Called at the begin and at the end of what is measured; bench.sh -p counts by that. */
+__attribute__((noinline)) uint64_t now(void)
+{
+	return instructions();
 }
 
 static void put(const char *file, const char *text)
@@ -482,35 +487,61 @@ static uint64_t run_hole(const struct bench *b)
 	return now() - t;
 }
 
-/* @flag: the second move of a mapping, not the first. */
+/*
+ * Start every round at the same distance from the next timer interrupt, and when
+ * the last one's callbacks and work items are done. Idling takes no instructions.
+ */
+static void settle(void)
+{
+	const long tick = 10000000;	/* HZ is 100 */
+	struct timespec ts;
+
+	if (clock_gettime(CLOCK_MONOTONIC, &ts))
+		die("clock_gettime");
+	ts.tv_sec += (ts.tv_nsec + 20 * tick) / 1000000000;
+	ts.tv_nsec = (ts.tv_nsec + 20 * tick) % 1000000000 / tick * tick + tick / 4;
+	errno = clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL);
+	if (errno)
+		die("clock_nanosleep");
+}
+
+/*
+ * @flag: the second move of a mapping, not the first. Nothing else happens between
+ * the moves: what is freed after a grace period would be counted or not, as the
+ * tick falls.
+ */
 static uint64_t run_mremap(const struct bench *b)
 {
+	/*
+	 * Places so far apart that they share no page table, nor touch each other
+	 * or anything else that could be merged.
+	 */
+	const size_t stride = b->size + 4 * MiB;
+	char *space[b->ops], *from[b->ops];
 	uint64_t t = 0;
 
 	for (unsigned int i = 0; i < b->ops; i++) {
-		/*
-		 * Places so far apart that they share no page table, nor touch
-		 * each other or anything else that could be merged.
-		 */
-		char *space = reserve(3 * (b->size + 4 * MiB));
-		char *to = space + 2 * MiB;
-		char *from = map(b->size);
+		space[i] = reserve(3 * stride);
+		from[i] = map(b->size);
+		touch(from[i], b->size);
+	}
+	for (unsigned int j = 0; j <= b->flag; j++) {
+		settle();
+		if (j == b->flag)
+			t = now();
+		for (unsigned int i = 0; i < b->ops; i++) {
+			char *to = space[i] + 2 * MiB + j * stride;
 
-		touch(from, b->size);
-		for (unsigned int j = 0; j <= b->flag; j++) {
-			uint64_t began = now();
-			char *p = mremap(from, b->size, b->size,
-					 MREMAP_MAYMOVE | MREMAP_FIXED, to);
-
-			if (j == b->flag)
-				t += now() - began;
-			if (p != to)
+			if (mremap(from[i], b->size, b->size,
+				   MREMAP_MAYMOVE | MREMAP_FIXED, to) != to)
 				die("mremap");
-			from = p;
-			to += b->size + 4 * MiB;
+			from[i] = to;
 		}
-		unmap(from, b->size);
-		unmap(space, 3 * (b->size + 4 * MiB));
+	}
+	t = now() - t;
+	for (unsigned int i = 0; i < b->ops; i++) {
+		unmap(from[i], b->size);
+		unmap(space[i], 3 * stride);
 	}
 	return t;
 }
@@ -808,31 +839,13 @@ static const struct bench benches[] = {
 
 #define NR_BENCHES (sizeof(benches) / sizeof(benches[0]))
 
-/*
- * Start every round at the same distance from the next timer interrupt, and when
- * the last one's callbacks and work items are done. Idling takes no instructions.
- */
-static void settle(void)
-{
-	const long tick = 10000000;	/* HZ is 100 */
-	struct timespec ts;
-
-	if (clock_gettime(CLOCK_MONOTONIC, &ts))
-		die("clock_gettime");
-	ts.tv_sec += (ts.tv_nsec + 20 * tick) / 1000000000;
-	ts.tv_nsec = (ts.tv_nsec + 20 * tick) % 1000000000 / tick * tick + tick / 4;
-	errno = clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL);
-	if (errno)
-		die("clock_nanosleep");
-}
-
 /* Is the clock what we take it for? A loop of two instructions tells. */
 static void check_clock(void)
 {
 	uint64_t t;
 
 	settle();
-	t = now();
+	t = instructions();
 	for (unsigned long n = 500000; n;) {
 #ifdef __x86_64__
 		asm volatile("1: dec %0; jnz 1b" : "+r"(n));
@@ -840,7 +853,7 @@ static void check_clock(void)
 		asm volatile("1: subs %0, %0, #1; b.ne 1b" : "+r"(n) : : "cc");
 #endif
 	}
-	t = now() - t;
+	t = instructions() - t;
 	if (t < 999000 || t > 1010000) {
 		errno = EINVAL;
 		die("1000000 instructions took %llu: run this with -icount shift=0",
