@@ -3,22 +3,16 @@
 # prints lines "ok - NAME", "not ok - NAME" or "skip - NAME", and close with
 # "N passed, N failed, N skipped". Other lines are details and pass through.
 #
-# ARCH=arm64 has all of them run for arm64; without it arm64 has what needs no
-# more than one kernel and an initramfs.
+# Hardly a step keeps two cores busy, so there are two lanes; what is beside is
+# printed when the other is done. ARCH=arm64 has all of them run for arm64; without
+# it arm64 has what needs no more than one kernel and an initramfs.
 
 set -euo pipefail
 # shellcheck source=lab/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-# name, seconds at most, command. In this order: what is quick comes first.
+# name, seconds at most, command
 steps=(
-	"lab         900 lab/tests/lab.sh"
-	"roundtrip   600 lab/tests/roundtrip.sh"
-	"checkpatch  600 lab/tests/checkpatch.sh"
-	"vma         600 lab/tests/vma.sh"
-	"model       300 lab/model/run.sh"
-	"compare      60 lab/tests/selftests.sh"
-	"stat        120 lab/tests/stat.sh"
 	"kernels    3600 lab/tests/kernels.sh"
 	"static      300 lab/tests/static.sh kernel-doc size maintainer"
 	"switch      300 lab/tests/switch.sh"
@@ -28,42 +22,82 @@ steps=(
 	"stress      600 lab/quick.sh -n stress -P anon_vma_lazy_stress -O -t -O 60"
 	"selftests  3600 lab/selftests.sh"
 )
-[ "${ARCH:-x86_64}" != x86_64 ] || steps+=(
+beside=(
+	"lab         900 lab/tests/lab.sh"
+	"roundtrip   600 lab/tests/roundtrip.sh"
+	"checkpatch  600 lab/tests/checkpatch.sh"
+	"vma         600 lab/tests/vma.sh"
+	"model       300 lab/model/run.sh"
+	"compare      60 lab/tests/selftests.sh"
+	"stat        120 lab/tests/stat.sh"
+)
+[ "${ARCH:-x86_64}" != x86_64 ] || beside+=(
 	"arm64-kernel 3600 env ARCH=arm64 lab/tests/kernels.sh CONFIG=debug"
 	"arm64-kunit   600 lab/kunit.sh -a arm64 -n kunit-arm64 -t 500"
 	"arm64-quick  3600 lab/quick.sh -a arm64 -n quick-arm64 -t 3000"
 )
 
 cd "$top"
-mkdir -p "$build/log"
-tally=$(mktemp)
-trap 'rm -f "$tally"' EXIT
+names=$(printf '%s\n' "${beside[@]}" "${steps[@]}" | cut -d' ' -f1 | xargs)
 for wanted; do
-	grep -q "^$wanted " <<<"$(printf '%s\n' "${steps[@]}")" ||
-		die "no step $wanted; there are: $(printf '%s\n' "${steps[@]}" | cut -d' ' -f1 | xargs)"
+	[[ " $names " = *" $wanted "* ]] || die "no step $wanted; there are: $names"
 done
-for step in "${steps[@]}"; do
-	read -r name limit command <<<"$step"
-	[ $# -eq 0 ] || [[ " $* " = *" $name "* ]] || continue
-	echo "# $name"
-	log=$build/log/test-$name.log
-	rc=0
-	# shellcheck disable=SC2086
-	timeout -k 20 "$limit" $command </dev/null 2>&1 | tee "$log" || rc=${PIPESTATUS[0]}
-	if [ "$rc" -eq 124 ]; then
-		echo "not ok - $name: no end after $limit s" | tee -a "$log"
-	elif [ "$rc" -ne 0 ] && ! grep -q '^not ok - ' "$log"; then
-		echo "not ok - $name: exit status $rc" | tee -a "$log"
-	elif ! grep -qE '^(ok|not ok|skip) - ' "$log"; then
-		echo "not ok - $name: ran nothing" | tee -a "$log"
-	fi
-	cat "$log" >>"$tally"
-done
-count() { grep -c "^$1 - " "$tally" || :; }
+wanted=" $* "
+mkdir -p "$build/log"
+tmp=$(mktemp -d)
+lanes=()
+# Traps do not wait for it, as both lanes are in the background. timeout passes it on.
+# shellcheck disable=SC2317 # the trap calls it
+finish()
+{
+	local lane
+	for lane in "${lanes[@]}"; do
+		# shellcheck disable=SC2046
+		kill "$lane" $(pgrep -P "$lane") 2>/dev/null || :
+	done
+	rm -rf "$tmp"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# run STEP...: those that are wanted. What they print counts once they are done.
+run()
+{
+	local step name limit command log rc
+	for step; do
+		read -r name limit command <<<"$step"
+		[[ $wanted = "  " || $wanted = *" $name "* ]] || continue
+		echo "# $name"
+		log=$build/log/test-$name.log
+		rc=0
+		# shellcheck disable=SC2086
+		timeout -k 20 "$limit" $command </dev/null 2>&1 | tee "$log" || rc=${PIPESTATUS[0]}
+		if [ "$rc" -eq 124 ]; then
+			echo "not ok - $name: no end after $limit s" | tee -a "$log"
+		elif [ "$rc" -ne 0 ] && ! grep -q '^not ok - ' "$log"; then
+			echo "not ok - $name: exit status $rc" | tee -a "$log"
+		elif ! grep -qE '^(ok|not ok|skip) - ' "$log"; then
+			echo "not ok - $name: ran nothing" | tee -a "$log"
+		fi
+		cp "$log" "$tmp/$name.log"
+	done
+}
+
+run "${beside[@]}" >"$tmp/beside" 2>&1 &
+lanes+=($!)
+run "${steps[@]}" &
+lanes+=($!)
+wait "${lanes[1]}"
+tail -n +1 -f --pid="${lanes[0]}" "$tmp/beside" &
+wait "${lanes[0]}" $!
+lanes=()
+
+count() { cat "$tmp"/*.log | grep -c "^$1 - " || :; }
 failed=$(count "not ok")
 if [ "$failed" -gt 0 ]; then
 	echo "# failed:"
-	grep '^not ok - ' "$tally" | sed 's/^/# /'
+	grep -h '^not ok - ' "$tmp"/*.log | sed 's/^/# /'
 fi
 echo "$(count ok) passed, $failed failed, $(count skip) skipped"
 [ "$failed" -eq 0 ]

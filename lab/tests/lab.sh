@@ -406,7 +406,8 @@ rm "$fake"/*
 
 step() { printf '#!/bin/sh\n%s\n' "$2" >"$repo/lab/tests/$1.sh"; chmod +x "$repo/lab/tests/$1.sh"; }
 # shellcheck disable=SC2016
-sed -i -e '/^steps=(/,/^)/d' -e '/^cd "$top"/i steps=("a 9 lab/tests/a.sh" "b 2 lab/tests/b.sh")' "$repo/lab/test.sh"
+sed -i -e '/^steps=(/,/^)/d' -e '/^beside=(/,/^)/d' -e '/^\[.*beside+=(/,/^)/d' \
+	-e '/^cd "$top"/i steps=("a 9 lab/tests/a.sh")\nbeside=("b 2 lab/tests/b.sh")' "$repo/lab/test.sh"
 step a 'echo "ok - one"; echo "skip - two"'
 step b 'echo "ok - three"'
 yes 'test: all is well' lab/test.sh
