@@ -38,6 +38,7 @@ shift $((OPTIND - 1))
 [ $# -eq 0 ] || { usage >&2; exit 2; }
 [[ $turns =~ ^[1-9][0-9]?$ ]] || die "contend.sh: -n $turns: 1 to 99"
 [[ $seconds =~ ^[1-9][0-9]{0,2}$ ]] || die "contend.sh: -t $seconds: 1 to 999"
+[ "${ARCH:-x86_64}" = x86_64 ] || die "contend.sh: ARCH=$ARCH: x86_64 is known"
 need_tools gcc cpio qemu-system-x86_64
 
 results=$build/results

@@ -24,7 +24,7 @@ usage()
 usage: selftests.sh [option...] [KERNEL]
        selftests.sh -C BEFORE AFTER [TABLE]
 
-Compares KERNEL (default build/x86_64-debug/bzImage) with the same
+Compares KERNEL (default: that of build/ARCH-debug/) with the same
 configuration without the series. Results go to standard output, what the
 worse cases said to standard error. What the kernel without the series gave is
 kept in the cache, for as long as neither it nor a program changes.
@@ -356,11 +356,7 @@ if [ -n "$only" ]; then
 	compare "$1" "$2" "" "${3-}"
 	exit
 fi
-if [ "${ARCH:-x86_64}" != x86_64 ]; then
-	# libnuma and libcap would have to be cross-built, or fetched.
-	echo "skip - selftests: x86_64 only"
-	exit
-fi
+set_arch "${ARCH:-x86_64}"
 hugepages=16 mem=2G table=''
 if [ -n "$all" ]; then
 	programs=("${all_programs[@]}")
@@ -369,13 +365,13 @@ if [ -n "$all" ]; then
 fi
 : "${limit:=$([ -n "$all" ] && echo 7200 || echo 900)}"
 : "${name:=$([ -n "$all" ] && echo kselftest || echo selftests)}"
-kernel=${1:-$build/x86_64-debug/bzImage}
+kernel=${1:-$build/$arch-debug/$target}
 [ -r "$kernel" ] || die "selftests.sh: no kernel at $kernel: run 'make kernel CONFIG=debug'"
-need_tools make gcc cpio
+need_tools make "${cross}gcc" cpio
 out=$build/$name
 mkdir -p "$build"
 lock "$out.lock"
-[ -n "$base_kernel" ] || base_kernel=$(BASE=1 CONFIG=debug ARCH=x86_64 "$lab/kernel.sh")
+[ -n "$base_kernel" ] || base_kernel=$(BASE=1 CONFIG=debug "$lab/kernel.sh")
 [ -r "$base_kernel" ] || die "selftests.sh: no kernel at $base_kernel"
 
 # Both kernels run the same programs, those of the series: it has taught merge
@@ -383,9 +379,29 @@ lock "$out.lock"
 "$lab/assemble.sh" -k
 tree=$build/linux
 mm=$tree/tools/testing/selftests/mm
-headers=$build/uapi-x86_64
+headers=$build/uapi-$arch
 step 300 "$out.build.log" "selftests.sh: installing the kernel's headers" \
-	flock "$headers.lock" make -s -C "$tree" O="$headers" ARCH=x86_64 headers
+	flock "$headers.lock" make -s -C "$tree" O="$headers" ARCH="$arch" headers
+
+# Of another architecture there is the C library and no more. What it is linked
+# with has to come from the same release.
+paths=()
+if [ -z "$native" ]; then
+	root=$cache/lib-$arch
+	if [ ! -d "$root" ]; then
+		need_tools mmdebstrap
+		trap 'rm -rf "$root.$$"' EXIT
+		mkdir "$root.$$"
+		DEBIAN_SUITE=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release) \
+			debian_extract "$root.$$" libnuma-dev libcap-dev
+		tar -xf "$root.$$/tar" -C "$root.$$" ./usr/include ./usr/lib
+		rm "$root.$$/tar"
+		mv "$root.$$" "$root"
+	fi
+	# Behind those of the compiler
+	paths=(-idirafter "$root/usr/include" -L "$root/usr/lib/${cross%-}")
+fi
+
 rm -rf "$out.bin"
 mkdir -p "$out.bin"
 # As check_config.sh leaves it where there is no liburing.
@@ -400,15 +416,15 @@ for program in "${programs[@]}"; do
 	uffd-*) more=("$mm/uffd-common.c") ;;
 	esac
 	step 300 "$out.build.log" "selftests.sh: building $program" \
-		gcc -Wall -O2 -static -D_GNU_SOURCE= -U_FORTIFY_SOURCE \
+		"${cross}gcc" -Wall -O2 -static -D_GNU_SOURCE= -U_FORTIFY_SOURCE \
 		-ffile-prefix-map="$build"=build \
 		-I "$out.bin" -I "$mm" -I "$mm/.." -I "$tree" \
 		-isystem "$headers/usr/include" -isystem "$tree/tools/include/uapi" \
 		"$mm/$program.c" "${more[@]}" "$mm/vm_util.c" "$mm/hugepage_settings.c" \
-		-lrt -lpthread -lm "${libs[@]}" -o "$out.bin/$program"
+		"${paths[@]}" -lrt -lpthread -lm "${libs[@]}" -o "$out.bin/$program"
 done
 rm "$out.bin/local_config.h_gen"
-"$lab/initramfs.sh" -o "$out.cpio" "$out.bin"/*
+"$lab/initramfs.sh" -a "$arch" -o "$out.cpio" "$out.bin"/*
 
 # Every program begins with the same huge pages, KSM at rest and memory that is
 # not in pieces. It runs in a tmpfs: pages of the initramfs cannot be migrated.
@@ -454,7 +470,7 @@ rm "$out.bin/local_config.h_gen"
 guest()
 {
 	rm -f "$out.$1.tap"
-	"$lab/boot.sh" -i "$out.cpio" -s "$out.guest" -w 512M -p 3 -m "$mem" -t "$limit" \
+	"$lab/boot.sh" -a "$arch" -i "$out.cpio" -s "$out.guest" -w 512M -p 3 -m "$mem" -t "$limit" \
 		-c "numa=fake=2 proc_mem.force_override=always" \
 		-l "$out.$1.console" -o "$out.$1.tap" "$2"
 }

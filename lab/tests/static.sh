@@ -5,9 +5,10 @@
 # does what the compiler makes of all others with the option off. CHECK: only that, of:
 # kernel-doc size maintainer text coccinelle sparse gcc gcc-off clang sphinx.
 #
-# The configuration is that of CONFIG=debug lab/kernel.sh, which the step kernels
-# has built. A complaint is known by its file and text, its line may change. The
-# base is only asked where there is something to compare.
+# What is compiled is so for x86_64, with the configuration of CONFIG=debug
+# lab/kernel.sh, which the step kernels has built. A complaint is known by its file
+# and text, its line may change. The base is only asked where there is something to
+# compare.
 
 set -euo pipefail
 # shellcheck source=lab/lib.sh
@@ -18,7 +19,6 @@ jobs=${JOBS:-$(nproc)}
 unset ARCH CONFIG MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES
 need_tools make gcc ccache perl python3
 "$lab/assemble.sh" -k
-[ -s "$config" ] || die "$config is missing: run 'make kernel CONFIG=debug'"
 base=$("$lab/fetch.sh")/linux
 lock "$out.lock"
 rm -rf "$out/log"
@@ -34,8 +34,6 @@ labgit -C "$tree" diff --name-only --diff-filter=d base >"$out/touched"
 labgit -C "$tree" diff --name-only --diff-filter=A base >"$out/added"
 grep -E '^(arch|fs|kernel|mm)/.*\.c$' "$out/touched" >"$out/sources"
 grep -vxFf "$out/added" "$out/sources" >"$out/sources.off"
-# The option off: what Kconfig does not ask for is n.
-grep -v ANON_VMA_LAZY "$config" >"$out/config.off"
 
 # said LOG TREE: what a log says about places, files as the kernel calls them.
 # These programs have nothing but complaints to say. That MODULE_LICENSE() has
@@ -245,6 +243,12 @@ fi
 
 if has coccinelle spatch; then
 	verdict coccinelle coccinelle
+fi
+
+if wanted sparse || wanted gcc || wanted gcc-off || wanted clang; then
+	[ -s "$config" ] || die "$config is missing: run 'make kernel CONFIG=debug'"
+	# The option off: what Kconfig does not ask for is n.
+	grep -v ANON_VMA_LAZY "$config" >"$out/config.off"
 fi
 
 # Old sparse lacks what the compiler has: the kernel's Makefile leaves it out then.

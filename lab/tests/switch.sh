@@ -7,6 +7,7 @@ set -euo pipefail
 # shellcheck source=lab/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
+set_arch "${ARCH:-x86_64}"
 out=$build/switch
 mkdir -p "$build"
 lock "$out.lock"
@@ -41,9 +42,9 @@ guest()
 	fi
 }
 
-guest "without the option" "$build/x86_64-off/bzImage" "" \
+guest "without the option" "$build/$arch-off/$target" "" \
 	"file none" "said " "counters no" "prepares no"
-guest "on by default" "$build/x86_64/bzImage" "" \
+guest "on by default" "$build/$arch/$target" "" \
 	"file 1" "said new VMAs are lazy" "counters yes" "prepares yes"
-guest "off at boot" "$build/x86_64/bzImage" "sysctl.vm.anon_vma_lazy=0" \
+guest "off at boot" "$build/$arch/$target" "sysctl.vm.anon_vma_lazy=0" \
 	"file 0" "said new VMAs are not lazy" "counters yes" "prepares no"
