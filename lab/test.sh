@@ -3,9 +3,10 @@
 # prints lines "ok - NAME", "not ok - NAME" or "skip - NAME", and close with
 # "N passed, N failed, N skipped". Other lines are details and pass through.
 #
-# Hardly a step keeps two cores busy, so there are two lanes; what is beside is
-# printed when the other is done. ARCH=arm64 has all of them run for arm64; without
-# it arm64 has what needs no more than one kernel and an initramfs.
+# Hardly a step keeps two cores busy, so there are two lanes. The one beside helps
+# the other when its own steps are done; what it says is printed in the end.
+# ARCH=arm64 has all of them run for arm64; without it arm64 has what needs no more
+# than one kernel and an initramfs.
 
 set -euo pipefail
 # shellcheck source=lab/lib.sh
@@ -18,9 +19,9 @@ steps=(
 	"switch      300 lab/tests/switch.sh"
 	"kunit       300 lab/kunit.sh"
 	"quick      1800 lab/quick.sh"
+	"selftests  3600 lab/selftests.sh"
 	"movable     300 lab/quick.sh -n movable -t 240 -c movablecore=768M -O -t -O hwpoison_offline -O -t -O pin_contended"
 	"stress      600 lab/quick.sh -n stress -P anon_vma_lazy_stress -O -t -O 60"
-	"selftests  3600 lab/selftests.sh"
 )
 beside=(
 	"lab         900 lab/tests/lab.sh"
@@ -68,6 +69,8 @@ run()
 	for step; do
 		read -r name limit command <<<"$step"
 		[[ $wanted = "  " || $wanted = *" $name "* ]] || continue
+		# Is the other lane at it, or was?
+		mkdir "$tmp/$name" 2>/dev/null || continue
 		echo "# $name"
 		log=$build/log/test-$name.log
 		rc=0
@@ -84,9 +87,18 @@ run()
 	done
 }
 
-run "${beside[@]}" >"$tmp/beside" 2>&1 &
+{
+	run "${beside[@]}"
+	until [ -e "$tmp/ready" ]; do sleep 1; done
+	run "${steps[@]}"
+} >"$tmp/beside" 2>&1 &
 lanes+=($!)
-run "${steps[@]}" &
+# The kernels are what all of the others need.
+{
+	run "${steps[0]}"
+	: >"$tmp/ready"
+	run "${steps[@]}"
+} &
 lanes+=($!)
 wait "${lanes[1]}"
 tail -n +1 -f --pid="${lanes[0]}" "$tmp/beside" &
