@@ -14,7 +14,7 @@
 
 /*
  * An anon_rmap_t is the address of an anon_vma, or of a VMA with this bit set,
- * or NULL if there is nothing to walk.
+ * or NULL if there is nothing to walk, or an ERR_PTR(): ask for that first.
  */
 #define ANON_RMAP_VMA 4UL
 

@@ -15,11 +15,12 @@
  * Who may change mapping and index of a mapped lazy folio (R2):
  *
  *  a) the folio lock plus the VMA (or mmap) read lock: write faults, UFFDIO_MOVE,
- *     migration to device memory;
+ *     KSM, migration to device memory;
  *  b) the VMA write lock plus the PTE lock: fork, mremap, exec.
  *
  * A walker holds the folio lock and the VMA read lock and so excludes both. What
- * makes a regular folio lazy again holds the locks of a) and b).
+ * makes an exclusive regular folio lazy has the PTE lock beside those of a); going
+ * back, which does so with all that a process has, holds the locks of a) and b).
  *
  * Lock order: the VMA lock is only ever tried for under the folio lock. Its
  * writers hold the mmap_lock, which nests outside the folio lock.
@@ -54,7 +55,7 @@
 #define CREATE_TRACE_POINTS
 #include <trace/events/anon_vma_lazy.h>
 
-/* Read where a VMA may become lazy, and nowhere else. */
+/* Read where a VMA or an mm may become lazy, and to tell. */
 DEFINE_STATIC_KEY_TRUE(anon_vma_lazy_enabled);
 
 /* Who toggles the switch all the time need not be told each time. */

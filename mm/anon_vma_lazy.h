@@ -22,7 +22,7 @@ enum anon_vma_lazy_cause {
 #ifdef CONFIG_ANON_VMA_LAZY
 
 /*
- * Only VMAs below this size are lazy. The bound keeps the work small that fork,
+ * Only VMAs below this size become lazy. The bound keeps the work small that fork,
  * mremap and reclaim do for each lazy VMA; above it one anon_vma does not count.
  */
 #define ANON_VMA_LAZY_MAX SZ_2M
@@ -82,9 +82,9 @@ int unmap_poisoned_folio_lazy(struct folio *folio, unsigned long pfn,
 			      bool must_kill);
 
 /**
- * count_anon_vma_lazy_migrate_fail() - count a folio that migration gave up
+ * count_anon_vma_lazy_migrate_fail() - count an attempt at migration
  *
- * It is lazy, its VMA was busy.
+ * The folio is lazy, its VMA was busy.
  *
  * Context: Any.
  */
@@ -290,7 +290,7 @@ void anon_vma_chain_assign(struct vm_area_struct *vma, struct anon_vma_chain *av
  * anon_vma_is_reusable() - may a VMA below it in the tree take over an anon_vma?
  * @anon_vma: The anon_vma.
  *
- * Context: The anon_vma write lock held.
+ * Context: The anon_vma write lock held, or what is returned is but a hint.
  *
  * Return: true if no VMA owns it, and it has a single child at most.
  */
@@ -460,7 +460,7 @@ static inline vm_fault_t vmf_prepare_swapin(struct vm_fault *vmf,
  * folio_make_anon_regular() - make a folio regular before it is shared or moved
  * @folio: The folio. Nothing happens if it is not lazy.
  * @vma: A VMA that owns an anon_vma, in which the folio keeps its index.
- * @cause: Which of the two.
+ * @cause: Why: fork, mremap, or migration to device memory.
  *
  * Context: The VMA write lock and the PTE lock held; or the folio lock and the
  * VMA or mmap read lock.

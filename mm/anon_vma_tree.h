@@ -21,8 +21,8 @@
 
 /**
  * enum anon_vma_tree_state - How a VMA belongs to the anon_vma of its handle.
- * @ANON_VMA_TREE_REGULAR: The VMA owns the anon_vma, which finds every
- *	anonymous folio in the VMA. A NULL handle has this state too.
+ * @ANON_VMA_TREE_REGULAR: The VMA owns the anon_vma. Its chain finds every
+ *	anonymous folio in the VMA, none is lazy. A NULL handle has this state too.
  * @ANON_VMA_TREE_VMA: There is no anon_vma and the chain is empty. Anonymous
  *	folios in the VMA are lazy: each names its mm and its address.
  * @ANON_VMA_TREE_PARENT: The VMA was forked and its chain links it to its
@@ -30,7 +30,7 @@
  *	of the closest that owns one, as a rule the parent VMA, kept alive by
  *	the chain; the VMA owns none itself. New folios are lazy.
  * @ANON_VMA_TREE_UPGRADED: As regular for new folios, but there may be lazy
- *	folios from before the VMA had an anon_vma.
+ *	folios: from before the VMA had an anon_vma, or as it is to lose it.
  */
 enum anon_vma_tree_state {
 	ANON_VMA_TREE_REGULAR = 0,
@@ -288,7 +288,7 @@ static inline bool vma_anon_vma_compatible(struct vm_area_struct *a,
  *
  * Context: The VMA lock or the mmap_lock held, for read at least.
  *
- * Return: true unless @vma was moved after its first fault.
+ * Return: true if so. A VMA that was moved with an anon_vma kept its offsets.
  */
 static inline bool vma_is_address_based(const struct vm_area_struct *vma)
 {
