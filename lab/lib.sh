@@ -195,12 +195,15 @@ series_hash()
 	series_files | sha256sum | cut -d' ' -f1
 }
 
-# diffs PATCH...: what they change in code: no message, no document, no Kconfig.
+# diffs PATCH...: what they change in code: no message, no document, no Kconfig, no
+# line that is comment only.
 diffs()
 {
 	awk 'FNR == 1 { on = 0 }
-	     /^diff --git / { on = $3 !~ /^a\/(Documentation|MAINTAINERS|.*Kconfig)/ }
-	     on' "$@"
+	     /^diff --git / { on = $3 !~ /^a\/(Documentation|tools\/testing|MAINTAINERS|.*Kconfig)/
+			      file = $3 "\n"
+			      next }
+	     on && /^[-+][^-+]/ && !/^.[ \t]*(\/\*|\*([ \/]|$))/ { printf "%s%s\n", file, $0; file = "" }' "$@"
 }
 
 # code FILE: without comments, if the compiler knows what they are.
@@ -212,7 +215,8 @@ code()
 	esac
 }
 
-# Changes when code does: what the patches say in code, and the new files.
+# Changes when the code of the series does: what the patches say, and the new files
+# but tests.
 code_hash()
 {
 	local file
@@ -221,6 +225,6 @@ code_hash()
 		while read -r file; do
 			echo "$file $(code "$top/$file" | sha256sum)"
 		done < <(for patch in "$top"/patches/[0-9]*.patch; do patch_adds "$patch"; done |
-			grep -v '^Documentation/')
+			grep -vE '^(Documentation|tools/testing)/')
 	} | sha256sum | cut -c1-12
 }

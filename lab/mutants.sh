@@ -90,8 +90,11 @@ if ! labgit -C "$linux" rev-parse -q --verify "refs/lab/mutants-$tree" >/dev/nul
 fi
 labgit -C "$linux" checkout -q -f --detach "refs/lab/mutants-$tree"
 
-# Those that were killed in this code, as lines of the table. The model is quick.
-killed_before=$LAB_BUILD/killed-$(code_hash)-$(diffs "$lab"/mutants/*.patch | sha256sum | cut -c1-12)
+# Those that were killed in this code, by these tests, as lines of the table. The
+# model is quick.
+killed_before=$LAB_BUILD/killed-$(code_hash)-$(
+	{ diffs "$lab"/mutants/*.patch; cat "$top"/tools/testing/selftests/mm/anon_vma_lazy*.c; } |
+		sha256sum | cut -c1-12)
 find "$LAB_BUILD" -maxdepth 1 -name 'killed-*' ! -path "$killed_before" -delete
 touch "$killed_before"
 

@@ -5820,6 +5820,74 @@ TEST_F_TIMEOUT(lazy, fail_mremap_tables, 90)
 	ASSERT_GT(i, 1);
 }
 
+/*
+ * The same for one that was upgraded. The destination is regular, as it keeps the
+ * offsets, but what does not move as a whole table must not go back as one.
+ */
+TEST_F_TIMEOUT(lazy, fail_mremap_upgraded, 90)
+{
+	size_t n = 32, big = MB(2) / psize();
+	int i;
+
+	if (!fail_setup())
+		SKIP(return, "no fault injection");
+	for (i = 1; i < 100; i++) {
+		char *p = map(TABLE - n / 2, n), *q;
+		bool failed;
+
+		fill(p, n, TAG);
+		/* It outgrows the limit, and is cut back. */
+		map(TABLE + n / 2, big);
+		fill(p + len(n), 1, TAG2);
+		munmap(p + len(n), len(big));
+		fail_nth(i);
+		q = mremap(p, len(n), len(n), MREMAP_MAYMOVE | MREMAP_FIXED,
+			   at(4 * TABLE - n / 2));
+		failed = did_fail();
+		if (q == MAP_FAILED)
+			q = p;
+		ASSERT_TRUE(swap_out_and_check(q, n, TAG));
+		munmap(at(0), ARENA_SIZE);
+		if (!failed)
+			break;
+	}
+	note("%d allocations", i - 1);
+	ASSERT_LT(i, 100);
+	ASSERT_GT(i, 1);
+}
+
+/* Whole tables that move to a lazy neighbour: if there is no memory they go back. */
+TEST_F(lazy, fail_mremap_back)
+{
+	const size_t n = 2 * TABLE + NR;
+	char *p = at(TABLE), *q = at(8 * TABLE), *to;
+
+	if (len(TABLE) > MB(2))
+		SKIP(return, "page tables of large pages");
+	if (!fail_setup() ||
+	    !tweak("/sys/kernel/debug/fail_page_alloc/task-filter", "Y") ||
+	    !tweak("/sys/kernel/debug/fail_page_alloc/times", "-1") ||
+	    !tweak("/sys/kernel/debug/fail_page_alloc/probability", "100"))
+		SKIP(return, "no fault injection");
+	/* Nobody else is to keep the last table there. */
+	munmap(p, len(4 * TABLE));
+	map(TABLE, n);
+	fill(p, n, TAG);
+	ASSERT_TRUE(move(p, n, q));
+	map(TABLE - NR, NR);
+	fill(at(TABLE - NR), NR, TAG2);
+
+	ASSERT_TRUE(put("/proc/thread-self/make-it-fail", "1"));
+	to = mremap(q, len(n), len(n), MREMAP_MAYMOVE | MREMAP_FIXED, p);
+	ASSERT_TRUE(put("/proc/thread-self/make-it-fail", "0"));
+	ASSERT_EQ(to, MAP_FAILED);
+	ASSERT_TRUE(check(q, n, TAG));
+
+	ASSERT_TRUE(move(q, n, p));
+	ASSERT_TRUE(swap_out_and_check(p, n, TAG));
+	ASSERT_TRUE(swap_out_and_check(at(TABLE - NR), NR, TAG2));
+}
+
 TEST_F_TIMEOUT(lazy, fail_fault, 90)
 {
 	size_t half = MB(1) / psize();
