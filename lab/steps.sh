@@ -57,19 +57,20 @@ for commit in $(labgit -C "$linux" rev-list --reverse base..lazy); do
 	for lazy in auto n; do
 		key=$good/$tree-$fragments-$lazy-$config$quick
 		title="step $subject, $([ $lazy = n ] && echo off || echo on)${config:+, $config}"
-		if [ ! -e "$key" ]; then
+		if [ ! -s "$key" ]; then
 			labgit -C "$linux" checkout -q --detach "$commit"
 			if ! try "$title"; then
 				row+=$'\t'"not: $what"
 				continue
 			fi
-			echo ok >"$key"
+			result=ok
 			# Where the option is not to be had yet, off is all there is.
 			if [ $lazy = auto ] &&
 			   ! grep -qx CONFIG_ANON_VMA_LAZY=y "$(dirname "$kernel")/.config"; then
-				echo none >"$key"
+				result=none
 				echo ok >"${key/-auto-/-n-}"
 			fi
+			echo $result >"$key"
 		fi
 		result=$(cat "$key")
 		row+=$'\t'$result

@@ -35,7 +35,7 @@ beside=(
 [ "${ARCH:-x86_64}" != x86_64 ] || beside+=(
 	"arm64-kernel 3600 env ARCH=arm64 lab/tests/kernels.sh CONFIG=debug"
 	"arm64-kunit   600 lab/kunit.sh -a arm64 -n kunit-arm64 -t 500"
-	"arm64-quick  3600 lab/quick.sh -a arm64 -n quick-arm64 -t 3000"
+	"arm64-quick  3600 lab/quick.sh -a arm64 -n quick-arm64 -t 3000 -O -V -O anon_off -O -V -O file_off -O -V -O off"
 )
 
 cd "$top"
