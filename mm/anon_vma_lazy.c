@@ -325,6 +325,31 @@ int __vma_upgrade_anon_vma_lazy(struct vm_area_struct *vma,
 }
 
 /**
+ * mm_upgrade_anon_vma_lazy() - give the VMA at an address an anon_vma if it is lazy
+ * @mm: The mm.
+ * @address: The address, of which nothing is known.
+ * @cause: What makes that necessary.
+ *
+ * Context: No VMA lock held, nor the mmap_lock, which is taken for read. May sleep.
+ *
+ * Return: 0 if nothing lazy was seen there or is any more; what is there now
+ * may be. -ENOMEM.
+ */
+int mm_upgrade_anon_vma_lazy(struct mm_struct *mm, unsigned long address,
+			     enum anon_vma_lazy_cause cause)
+{
+	struct vm_area_struct *vma;
+	int err = 0;
+
+	mmap_read_lock(mm);
+	vma = vma_lookup(mm, address);
+	if (vma)
+		err = vma_upgrade_anon_vma_lazy(vma, cause);
+	mmap_read_unlock(mm);
+	return err;
+}
+
+/**
  * __vmf_upgrade_anon_vma_lazy() - upgrade the VMA of a fault, all locks stay held
  * @vmf: The fault. Its VMA was found to be lazy a moment ago.
  * @cause: What makes that necessary.

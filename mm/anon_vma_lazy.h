@@ -47,6 +47,8 @@ bool vma_fork_anon_vma_lazy(struct vm_area_struct *vma,
 int anon_vma_prepare_child(struct vm_area_struct *vma, struct anon_vma *parent);
 int __vma_upgrade_anon_vma_lazy(struct vm_area_struct *vma,
 				enum anon_vma_lazy_cause cause);
+int mm_upgrade_anon_vma_lazy(struct mm_struct *mm, unsigned long address,
+			     enum anon_vma_lazy_cause cause);
 vm_fault_t __vmf_upgrade_anon_vma_lazy(struct vm_fault *vmf,
 				       enum anon_vma_lazy_cause cause);
 vm_fault_t __vmf_prepare_swapin(struct vm_fault *vmf, struct folio *folio);
@@ -161,6 +163,13 @@ static inline bool vma_fork_anon_vma_lazy(struct vm_area_struct *vma,
 
 static inline int __vma_upgrade_anon_vma_lazy(struct vm_area_struct *vma,
 					      enum anon_vma_lazy_cause cause)
+{
+	return 0;
+}
+
+static inline int mm_upgrade_anon_vma_lazy(struct mm_struct *mm,
+					   unsigned long address,
+					   enum anon_vma_lazy_cause cause)
 {
 	return 0;
 }
@@ -508,6 +517,34 @@ vma_makes_anon_lazy(const struct vm_area_struct *vma, anon_vma_tree_t tree,
 	VM_WARN_ON_FOLIO(folio_test_large(folio) || folio_is_zone_device(folio),
 			 folio);
 	return true;
+}
+
+/**
+ * vma_anon_mapping() - what is folio->mapping to say of an anonymous folio?
+ * @folio: The folio to be mapped, or moved within what it belongs to.
+ * @vma: The VMA that maps it.
+ * @tree: The handle of @vma, read once.
+ * @exclusive: Is @folio exclusive to the process?
+ *
+ * One answer for all who give a folio its mapping, from one look at the handle.
+ * What is not exclusive belongs to the root: others may map it, or have done so.
+ *
+ * Context: As vma_makes_anon_lazy().
+ *
+ * Return: the mapping, its flags included.
+ */
+static __always_inline struct address_space *
+vma_anon_mapping(const struct folio *folio, const struct vm_area_struct *vma,
+		 anon_vma_tree_t tree, bool exclusive)
+{
+	struct anon_vma *anon_vma = anon_vma_tree_anon_vma(tree);
+
+	if (vma_makes_anon_lazy(vma, tree, folio, exclusive))
+		return (void *)vma->vm_mm + FOLIO_MAPPING_ANON_VMA_LAZY;
+
+	if (!exclusive)
+		anon_vma = anon_vma->root;
+	return (void *)anon_vma + FOLIO_MAPPING_ANON;
 }
 
 /**

@@ -1846,26 +1846,50 @@ TEST_F(lazy, mremap_new_at_old)
 	ASSERT_TRUE(count_vmas(q, NR, 1));
 }
 
+/* Of 64 KiB with arm64's small pages; 0 if there is none. */
+static size_t smallest_huge_page(void)
+{
+	size_t smallest = 0, kb;
+	glob_t g;
+
+	if (glob("/sys/kernel/mm/hugepages/hugepages-*kB", 0, NULL, &g))
+		return 0;
+	for (size_t i = 0; i < g.gl_pathc; i++)
+		if (sscanf(strrchr(g.gl_pathv[i], '/'), "/hugepages-%zukB", &kb) == 1 &&
+		    (!smallest || kb << 10 < smallest))
+			smallest = kb << 10;
+	globfree(&g);
+	return smallest;
+}
+
+/* A private mapping of one huge page, of @pool. That is aligned for it at @p. */
+static bool map_huge(char *p, size_t size, const char *pool)
+{
+	int flags = MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_HUGETLB |
+		    __builtin_ctzl(size) << MAP_HUGE_SHIFT;
+	char path[80];
+
+	snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%zukB/nr_hugepages",
+		 size >> 10);
+	return tweak(path, pool) &&
+	       mmap(p, size, PROT_READ | PROT_WRITE, flags, -1, 0) == p;
+}
+
 TEST_F(lazy, mremap_hugetlb_at_old)
 {
-	char *p = map(512, NR), *q = at(2048), *h;
-	size_t size = default_huge_page_size();
+	size_t size = smallest_huge_page(), n = size / psize();
+	char *p = map(512, NR), *q = at(2048);
 
 	if (!size || size > MB(2))
 		SKIP(return, "no hugetlb, or too large a page");
-	if (!tweak("/proc/sys/vm/nr_hugepages", "2"))
-		SKIP(return, "no nr_hugepages");
 	fill(p, NR, TAG);
 	ASSERT_TRUE(move(p, NR, q));
-	h = mmap(p, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED |
-		 MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
-	if (h != p)
+	if (!map_huge(p, size, "2"))
 		SKIP(return, "no huge page");
-	memset(h, 0x5a, size);
+	fill(p, n, TAG2);
 	ASSERT_TRUE(swap_out_and_check(q, NR, TAG));
-	ASSERT_EQ(h[0], 0x5a);
-	ASSERT_EQ(h[size - 1], 0x5a);
-	munmap(h, size);
+	ASSERT_TRUE(check(p, n, TAG2));
+	munmap(p, size);
 }
 
 /* Any memory of a device that is there */
@@ -4298,35 +4322,6 @@ TEST_F(lazy, proc_files)
 	ASSERT_TRUE(check(p, NR, TAG));
 }
 
-/* Of 64 KiB with arm64's small pages; 0 if there is none. */
-static size_t smallest_huge_page(void)
-{
-	size_t smallest = 0, kb;
-	glob_t g;
-
-	if (glob("/sys/kernel/mm/hugepages/hugepages-*kB", 0, NULL, &g))
-		return 0;
-	for (size_t i = 0; i < g.gl_pathc; i++)
-		if (sscanf(strrchr(g.gl_pathv[i], '/'), "/hugepages-%zukB", &kb) == 1 &&
-		    (!smallest || kb << 10 < smallest))
-			smallest = kb << 10;
-	globfree(&g);
-	return smallest;
-}
-
-/* A private mapping of one huge page, of @pool. That is aligned for it at @p. */
-static bool map_huge(char *p, size_t size, const char *pool)
-{
-	int flags = MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_HUGETLB |
-		    __builtin_ctzl(size) << MAP_HUGE_SHIFT;
-	char path[80];
-
-	snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%zukB/nr_hugepages",
-		 size >> 10);
-	return tweak(path, pool) &&
-	       mmap(p, size, PROT_READ | PROT_WRITE, flags, -1, 0) == p;
-}
-
 /* Never lazy, but neighbours in every list */
 TEST_F(anon, hugetlb)
 {
@@ -5789,23 +5784,21 @@ TEST_F_TIMEOUT(lazy, fail_mremap_child, 90)
 		ASSERT_TRUE(check(at(8 + 2 * i * NR), NR, TAG + 2 * i * NR));
 }
 
-/* Part way through a move over a page table border, and back again */
-TEST_F_TIMEOUT(lazy, fail_mremap_tables, 90)
+/*
+ * Move @n pages that @make() makes, once for each allocation that the kernel may
+ * fail. Whether they move or not: they are in one VMA, and all is there.
+ */
+static void fail_moves(struct __test_metadata *_metadata, char *(*make)(size_t n),
+		       size_t n, char *to)
 {
-	size_t n = 32;
 	int i;
 
-	if (!fail_setup())
-		SKIP(return, "no fault injection");
 	for (i = 1; i < 100; i++) {
-		char *p = map(TABLE - n / 2, n), *q;
+		char *p = make(n), *q;
 		bool failed;
 
-		fill(p, n, TAG);
-		munmap(at(3 * TABLE), len(3 * TABLE));
 		fail_nth(i);
-		q = mremap(p, len(n), len(n), MREMAP_MAYMOVE | MREMAP_FIXED,
-			   at(4 * TABLE - n / 4));
+		q = mremap(p, len(n), len(n), MREMAP_MAYMOVE | MREMAP_FIXED, to);
 		failed = did_fail();
 		if (q == MAP_FAILED)
 			q = p;
@@ -5820,40 +5813,48 @@ TEST_F_TIMEOUT(lazy, fail_mremap_tables, 90)
 	ASSERT_GT(i, 1);
 }
 
+static char *make_over_tables(size_t n)
+{
+	char *p = map(TABLE - n / 2, n);
+
+	fill(p, n, TAG);
+	munmap(at(3 * TABLE), len(3 * TABLE));
+	return p;
+}
+
+/* Part way through a move over a page table border, and back again */
+TEST_F_TIMEOUT(lazy, fail_mremap_tables, 90)
+{
+	const size_t n = 32;
+
+	if (!fail_setup())
+		SKIP(return, "no fault injection");
+	fail_moves(_metadata, make_over_tables, n, at(4 * TABLE - n / 4));
+}
+
+/* It outgrows the limit, and is cut back. */
+static char *make_upgraded(size_t n)
+{
+	size_t big = MB(2) / psize();
+	char *p = make_over_tables(n);
+
+	map(TABLE + n / 2, big);
+	fill(p + len(n), 1, TAG2);
+	munmap(p + len(n), len(big));
+	return p;
+}
+
 /*
  * The same for one that was upgraded. The destination is regular, as it keeps the
  * offsets, but what does not move as a whole table must not go back as one.
  */
 TEST_F_TIMEOUT(lazy, fail_mremap_upgraded, 90)
 {
-	size_t n = 32, big = MB(2) / psize();
-	int i;
+	const size_t n = 32;
 
 	if (!fail_setup())
 		SKIP(return, "no fault injection");
-	for (i = 1; i < 100; i++) {
-		char *p = map(TABLE - n / 2, n), *q;
-		bool failed;
-
-		fill(p, n, TAG);
-		/* It outgrows the limit, and is cut back. */
-		map(TABLE + n / 2, big);
-		fill(p + len(n), 1, TAG2);
-		munmap(p + len(n), len(big));
-		fail_nth(i);
-		q = mremap(p, len(n), len(n), MREMAP_MAYMOVE | MREMAP_FIXED,
-			   at(4 * TABLE - n / 2));
-		failed = did_fail();
-		if (q == MAP_FAILED)
-			q = p;
-		ASSERT_TRUE(swap_out_and_check(q, n, TAG));
-		munmap(at(0), ARENA_SIZE);
-		if (!failed)
-			break;
-	}
-	note("%d allocations", i - 1);
-	ASSERT_LT(i, 100);
-	ASSERT_GT(i, 1);
+	fail_moves(_metadata, make_upgraded, n, at(4 * TABLE - n / 2));
 }
 
 /* Whole tables that move to a lazy neighbour: if there is no memory they go back. */
@@ -6096,7 +6097,7 @@ static bool starved(struct __test_metadata *_metadata, const char *cache, bool o
 	/* One that has grown too large to be lazy, and one that is to be huge */
 	EXPECT_EQ(touch(huge + len(big / 2), NR, TAG2), true);
 	if (thp && on)
-		EXPECT_FALSE(do_collapse(huge, big, 0));
+		EXPECT_TRUE(!do_collapse(huge, big, 0) && errno == ENOMEM);
 	/* Swap entries that might be shared */
 	EXPECT_EQ(touch(old, 2, TAG3), !on);
 	/* KSM, in the background */
@@ -6586,6 +6587,41 @@ TEST_F(counters, swap_moved)
 	EXPECT_EQ(get_vmstat("ksm_swpin_copy"), copies);
 	close(fd);
 	ASSERT_TRUE(swap_out_and_check(q, NR, TAG));
+}
+
+/* Nor is what another thread was faster to swap in, and has mapped at this address. */
+static void *check_all(void *arg)
+{
+	struct writer *w = arg;
+
+	return check(w->p, w->n, TAG) ? arg : NULL;
+}
+
+TEST_F_TIMEOUT(counters, swap_raced, 60)
+{
+	const long copies = get_vmstat("ksm_swpin_copy");
+	const size_t n = 256;
+	char *p = map(8, n);
+	struct writer w[3];
+	void *ret;
+
+	if (copies < 0)
+		SKIP(return, "no KSM");
+	if (!disk_swap())
+		SKIP(return, "no loop device to swap to");
+	fill(p, n, TAG);
+	for (int try = 0; try < 20; try++) {
+		/* Twice: the first time leaves them in the swap cache. */
+		ASSERT_TRUE(swap_out(p, n, 0));
+		ASSERT_TRUE(swap_out(p, n, 0));
+		for (size_t i = 0; i < ARRAY_SIZE(w); i++)
+			ASSERT_TRUE(start_thread(&w[i], check_all, p, n));
+		for (size_t i = 0; i < ARRAY_SIZE(w); i++) {
+			pthread_join(w[i].thread, &ret);
+			EXPECT_NE(ret, NULL);
+		}
+	}
+	EXPECT_EQ(get_vmstat("ksm_swpin_copy"), copies);
 }
 
 /* The upgrade needs the mmap_lock, which another thread holds more often than not. */
