@@ -120,22 +120,32 @@ sphinx()
 	grep -Ff "$out/touched" "$out/log/sphinx.$1.all" || :
 }
 
-# coccinelle WHICH TREE: only of new files. All that is touched takes a minute for
-# some of the 76 scripts.
+# cocci SCRIPT FILE...: in the kernel's tree
+cocci()
+{
+	local script=$1 options
+	shift
+	# Those in OCaml want its compiler.
+	grep -qE '^virtual .*report' "$script" && ! grep -q 'script:ocaml' "$script" || return 0
+	read -ra options < <(sed -n 's,^// *Options: *,,p' "$script") || :
+	timeout 900 spatch -D report --very-quiet --cocci-file "$script" "${options[@]}" \
+		-I include --include include/linux/kconfig.h "$@" ||
+		echo "$script:0: exit status $?"
+}
+export -f cocci
+
+# coccinelle WHICH TREE: some of the 76 scripts take minutes. A script's lines come
+# out as one piece, however many there are at a time.
 coccinelle()
 {
-	local script options=() files
-	[ "$1" = lazy ] || return 0
-	mapfile -t files < <(grep -E '^(mm|include)/.*\.[ch]$' "$out/added")
+	local file files=()
 	cd "$2"
-	for script in scripts/coccinelle/*/*.cocci scripts/coccinelle/*/*/*.cocci; do
-		# Those in OCaml want its compiler.
-		grep -qE '^virtual .*report' "$script" && ! grep -q 'script:ocaml' "$script" || continue
-		read -ra options < <(sed -n 's,^// *Options: *,,p' "$script") || :
-		timeout 120 spatch -D report --very-quiet --cocci-file "$script" "${options[@]}" \
-			-I include --include include/linux/kconfig.h "${files[@]}" ||
-			echo "$script:0: exit status $?"
-	done
+	while read -r file; do
+		[[ $file != *.[ch] || $file = tools/* || ! -e $file ]] || files+=("$file")
+	done <"$out/touched"
+	# shellcheck disable=SC2016 # a shell of its own
+	find scripts/coccinelle -name '*.cocci' | sort |
+		xargs -P "$jobs" -I{} bash -c 'said=$(cocci "$@"); echo "$said"' cocci {} "${files[@]}"
 }
 
 wanted() { [ -z "$only" ] || [[ " $only " = *" $1 "* ]]; }
