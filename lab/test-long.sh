@@ -9,15 +9,15 @@ set -euo pipefail
 # shellcheck source=lab/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-# name, CONFIG= of the kernel, memory, options of the stress program, words for
-# the command line; - for none.
+# name, CONFIG= of the kernel, memory, letters of options for the stress program,
+# words for the command line; - for none.
 runs=(
-	"lockdep  debug  2G -o -"
-	"failslab debug  2G -f -"
-	"kasan    kasan  4G -o -"
-	"kcsan    kcsan  3G -  -"
-	"rt       rt     2G -o -"
-	"slub     -      2G -o slub_debug=FZPU"
+	"lockdep  debug  2G o  -"
+	"failslab debug  2G of -"
+	"kasan    kasan  4G o  -"
+	"kcsan    kcsan  3G o  -"
+	"rt       rt     2G o  -"
+	"slub     -      2G o  slub_debug=FZPU"
 )
 
 # What has many results of its own.
@@ -56,12 +56,13 @@ tmp=$(mktemp -d "${TMPDIR:-/tmp}/test-long.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
 series=$(code_hash)
 bad=0
-# arm64 NAME PAGES [OPTION...]: the quick suite
+# arm64 NAME PAGES [OPTION...]: KUnit and the quick suite
 arm64()
 {
 	local name=$1 pages=$2 kernel
 	shift 2
 	kernel=$(ARCH=arm64 PAGES=$pages CONFIG=debug "$lab/kernel.sh") &&
+		"$lab/kunit.sh" -a arm64 -n "long-$name-kunit" -t 1000 "$kernel" &&
 		"$lab/quick.sh" -a arm64 -n "long-$name" -m 4G -t 5000 "$@" "$kernel"
 }
 wanted() { [ "$asked" -eq 0 ] || [[ " $* " = *" $name "* ]]; }
@@ -92,7 +93,7 @@ for run in "${runs[@]}"; do
 	fi
 	args=(-n "long-$name" -P anon_vma_lazy_stress -m "$mem" -t $((seconds * 2 + 300))
 		-O -t -O "$seconds" -O -s -O "$seed")
-	[ "$options" = - ] || args+=(-O "$options")
+	args+=(-O "-$options")
 	[ "$words" = - ] || args+=(-c "$words")
 	result=passed
 	"$lab/quick.sh" "${args[@]}" "$kernel" >"$tmp/out" 2>"$tmp/err" || result=failed
