@@ -71,14 +71,24 @@ headers=$build/uapi-$arch
 step 300 "$out.build.log" "quick.sh: installing the kernel's headers" \
 	flock "$headers.lock" make -s -C "$tree" O="$headers" ARCH="$arch" headers
 
-# $top's own copy of the test is used, whether the tree has one or not.
-step 300 "$out.build.log" "quick.sh: building $program" \
-	"${cross}gcc" -Wall -Werror -O2 -static -D_GNU_SOURCE= -U_FORTIFY_SOURCE \
-	-I "$selftests/mm" -I "$selftests" -I "$tree" \
-	-isystem "$headers/usr/include" -isystem "$tree/tools/include/uapi" \
-	"$top/tools/testing/selftests/mm/$program.c" \
-	"$selftests/mm/vm_util.c" "$selftests/mm/hugepage_settings.c" \
-	-lrt -lpthread -lm -o "$out.$program"
+# $top's own copy of the test is used, whether the tree has one or not. A hundred
+# mutants want the same program: it is only built if something has changed.
+compile=("${cross}gcc" -Wall -Werror -O2 -static -D_GNU_SOURCE= -U_FORTIFY_SOURCE
+	-I "$selftests/mm" -I "$selftests" -I "$tree"
+	-isystem "$headers/usr/include" -isystem "$tree/tools/include/uapi"
+	"$top/tools/testing/selftests/mm/$program.c"
+	"$selftests/mm/vm_util.c" "$selftests/mm/hugepage_settings.c"
+	-lrt -lpthread -lm -o "$out.$program")
+if [ "${compile[*]}" != "$(cat "$out.$program.made" 2>/dev/null)" ] ||
+   [ -n "$(find "$top/tools/testing/selftests/mm/$program.c" "$selftests"/*.h "$selftests/mm" \
+		"$headers/usr/include" "$tree/tools/include/uapi" -type f \
+		-newer "$out.$program.made" -print -quit)" ]; then
+	rm -f "$out.$program.made"
+	touch "$out.$program.making"
+	step 300 "$out.build.log" "quick.sh: building $program" "${compile[@]}"
+	echo "${compile[*]}" >"$out.$program.making"
+	mv "$out.$program.making" "$out.$program.made"
+fi
 "$lab/initramfs.sh" -a "$arch" -o "$out.cpio" "$out.$program"
 
 for case; do

@@ -59,7 +59,9 @@ programs=(
 # With -a: what run_vmtests.sh runs, with its arguments. Not those that need what
 # the guest has not: modules (vmalloc, page_frag), sudo (on-fault-limit), XFS
 # (khugepaged all:file), 32-bit programs, memory protection keys, bash and a
-# cgroup of hugetlb (the shell scripts).
+# cgroup of hugetlb (the shell scripts). Nor the benchmark of hmm-tests: it has no
+# verdict but its time-out, and when that kills it test_hmm takes the kernel along,
+# with the series or without.
 all_programs=(
 	"hugetlb-mmap 120"
 	"hugetlb-shm 120"
@@ -92,7 +94,7 @@ all_programs=(
 	"mremap_dontunmap 60"
 	"thuge-gen 120"
 	"va_high_addr_switch 60"
-	"hmm-tests 900"
+	"hmm-tests 900 -T benchmark_thp_migration"
 	"guard-regions 300"
 	"madv_populate 120"
 	"process_madv 120"
