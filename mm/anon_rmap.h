@@ -116,6 +116,16 @@ anon_rmap_next_vma(anon_rmap_t rmap, struct anon_vma_chain **avc,
 	return *avc ? (*avc)->vma : NULL;
 }
 
+/**
+ * anon_rmap_foreach_vma() - walk the VMAs that may map some offsets
+ * @vma: Each of them, in turn.
+ * @avc: A struct anon_vma_chain pointer, in which the walk keeps its place.
+ * @rmap: What is walked.
+ * @first: The first offset.
+ * @last: The last one.
+ *
+ * Context: @rmap is locked.
+ */
 #define anon_rmap_foreach_vma(vma, avc, rmap, first, last)		\
 	for (vma = anon_rmap_first_vma(rmap, &(avc), first, last); vma;	\
 	     vma = anon_rmap_next_vma(rmap, &(avc), first, last))

@@ -8,15 +8,25 @@
 #ifndef __MM_ANON_VMA_LAZY_H
 #define __MM_ANON_VMA_LAZY_H
 
-/* Why a lazy VMA gets an anon_vma, and why a lazy folio becomes regular. */
+/**
+ * enum anon_vma_lazy_cause - Why a lazy VMA gets an anon_vma, and why a lazy folio
+ *			      becomes regular.
+ * @ANON_VMA_LAZY_FORK: It is to be shared with a child.
+ * @ANON_VMA_LAZY_LARGE: A large folio is to be mapped, which is never lazy.
+ * @ANON_VMA_LAZY_SIZE: The VMA has grown past ANON_VMA_LAZY_MAX.
+ * @ANON_VMA_LAZY_MREMAP: It moves with what others may share.
+ * @ANON_VMA_LAZY_SWAP: A folio that may be shared is swapped in.
+ * @ANON_VMA_LAZY_KSM: Its pages are to be merged.
+ * @ANON_VMA_LAZY_DEVICE: It is to be migrated to device memory.
+ */
 enum anon_vma_lazy_cause {
 	ANON_VMA_LAZY_FORK,
-	ANON_VMA_LAZY_LARGE,	/* large folios are not lazy */
-	ANON_VMA_LAZY_SIZE,	/* of the VMA */
+	ANON_VMA_LAZY_LARGE,
+	ANON_VMA_LAZY_SIZE,
 	ANON_VMA_LAZY_MREMAP,
-	ANON_VMA_LAZY_SWAP,	/* a folio that may be shared is swapped in */
+	ANON_VMA_LAZY_SWAP,
 	ANON_VMA_LAZY_KSM,
-	ANON_VMA_LAZY_DEVICE,	/* migration to device memory */
+	ANON_VMA_LAZY_DEVICE,
 };
 
 #ifdef CONFIG_ANON_VMA_LAZY
@@ -545,6 +555,29 @@ vma_anon_mapping(const struct folio *folio, const struct vm_area_struct *vma,
 	if (!exclusive)
 		anon_vma = anon_vma->root;
 	return (void *)anon_vma + FOLIO_MAPPING_ANON;
+}
+
+/**
+ * vma_ksm_anon_vma() - which anon_vma finds a page that KSM is about to merge?
+ * @vma: The VMA that maps it and owns an anon_vma.
+ * @page: The page, KSM's already if @vma was forked.
+ *
+ * Where there is the option a VMA may have been given its anon_vma after it was
+ * forked itself: then its children, with which it may share the page, are on the
+ * parent of that. What is exclusive to the process none of them can map.
+ *
+ * Context: mmap_lock held, for read at least, which keeps the anon_vma.
+ *
+ * Return: the anon_vma.
+ */
+static inline struct anon_vma *vma_ksm_anon_vma(const struct vm_area_struct *vma,
+						const struct page *page)
+{
+	struct anon_vma *anon_vma = vma_anon_vma(vma);
+
+	if (!IS_ENABLED(CONFIG_ANON_VMA_LAZY) || PageAnonExclusive(page))
+		return anon_vma;
+	return anon_vma->parent;
 }
 
 /**
