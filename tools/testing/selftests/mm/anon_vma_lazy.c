@@ -612,6 +612,25 @@ static bool churn(int n)
 
 /* NUMA */
 
+/* Many small VMAs that are not merged */
+#define NR_VMAS	200
+
+static void map_many(void)
+{
+	for (size_t i = 0; i < NR_VMAS; i++) {
+		map(8 + 3 * i, 2);
+		fill(at(8 + 3 * i), 2, TAG + 3 * i);
+	}
+}
+
+static bool check_many(char *p, size_t n, unsigned int unused)
+{
+	for (size_t i = 0; i < NR_VMAS; i++)
+		if (!check(at(8 + 3 * i), 2, TAG + 3 * i))
+			return false;
+	return true;
+}
+
 static bool have_node1(void)
 {
 	return !access("/sys/devices/system/node/node1/meminfo", R_OK);
@@ -694,6 +713,29 @@ static bool ksm_merge(char *p, size_t n, unsigned int unused)
 }
 
 /* Large folios */
+
+/* By migration, in both directions, and by reclaim */
+static bool found(char *p, size_t n, unsigned int tag)
+{
+	if (!check(p, n, tag))
+		return false;
+	if (have_node1() && !(move_to_node(p, n, 1) && check(p, n, tag) &&
+			      move_to_node(p, n, 0)))
+		return false;
+	return swap_out_and_check(p, n, tag);
+}
+
+/* By KSM as well, which makes them all the same. So this comes last. */
+static bool found_by_all(char *p, size_t n, unsigned int tag)
+{
+	if (!found(p, n, tag))
+		return false;
+	if (!ksm_setup())
+		return true;
+	return fill_same(p, n, TAG3) && do_advise(p, n, MADV_MERGEABLE) &&
+	       ksm_merge(p, n, 0) && check_same(p, n, TAG3) && reclaim_all(p, n) &&
+	       check_same(p, n, TAG3);
+}
 
 static unsigned long pfn_of(char *p)
 {
@@ -1427,27 +1469,31 @@ static bool generations(const int *order, int nr)
 	return true;
 }
 
-TEST_F(lazy, generations_oldest_first)
+/* The @nth of the 24 orders of four */
+static void order_of_four(int nth, int *order)
 {
-	ASSERT_TRUE(generations((int []){ 0, 1, 2, 3 }, 4));
+	int left[] = { 0, 1, 2, 3 };
+
+	for (int n = 4; n; nth /= n--) {
+		order[4 - n] = left[nth % n];
+		left[nth % n] = left[n - 1];
+	}
 }
 
-TEST_F(lazy, generations_youngest_first)
+TEST_F_TIMEOUT(lazy, generations_orders, 120)
 {
-	ASSERT_TRUE(generations((int []){ 3, 2, 1, 0 }, 4));
+	int order[4];
+
+	/* As ever: the youngest first, the oldest first, and two others. */
+	for (int nth = 0; nth < 24; nth += variant->on ? 1 : 6) {
+		order_of_four(nth, order);
+		note("%d %d %d %d", order[0], order[1], order[2], order[3]);
+		ASSERT_TRUE(generations(order, 4));
+		/* All are gone. */
+		sh->nr_kids = 0;
+	}
 }
 
-TEST_F(lazy, generations_middle_first)
-{
-	ASSERT_TRUE(generations((int []){ 1, 2, 0, 3 }, 4));
-}
-
-TEST_F(lazy, generations_mixed)
-{
-	ASSERT_TRUE(generations((int []){ 2, 0, 3, 1 }, 4));
-}
-
-/* Two children with two children each; all share, then all write. */
 /*
  * Without end: what a process has of anon_vmas does not grow with the number of
  * its ancestors, nor with that of the children it has had.
@@ -1556,6 +1602,7 @@ TEST_F_TIMEOUT(anon, children_many, 90)
 	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
 }
 
+/* Two children with two children each; all share, then all write. */
 TEST_F(lazy, fork_tree)
 {
 	char *p = map(8, NR);
@@ -1791,7 +1838,7 @@ static bool move_quarter(int quarter, unsigned int pieces)
 	}
 	if (!move(q, NR / 4, s))
 		return false;
-	return count_vmas(p, NR, 1) && swap_out_and_check(p, NR, TAG);
+	return count_vmas(p, NR, 1) && found_by_all(p, NR, TAG);
 }
 
 TEST_F(lazy, mremap_first)
@@ -1825,8 +1872,8 @@ TEST_F(lazy, mremap_dontunmap)
 	fill(p, NR, TAG2);
 	ASSERT_TRUE(swap_out(p, NR, 0));
 	ASSERT_TRUE(swap_out(q, NR, 0));
-	ASSERT_TRUE(check(p, NR, TAG2));
-	ASSERT_TRUE(check(q, NR, TAG));
+	ASSERT_TRUE(found_by_all(p, NR, TAG2));
+	ASSERT_TRUE(found_by_all(q, NR, TAG));
 }
 
 /* A new mapping where the pages used to be must not be taken for theirs. */
@@ -2048,8 +2095,8 @@ TEST_F(lazy, mremap_to_neighbour)
 	ASSERT_TRUE(move(p, NR, q + len(NR)));
 	ASSERT_TRUE(count_vmas(q, 2 * NR, want));
 	ASSERT_TRUE(swap_out(q, 2 * NR, 0));
-	ASSERT_TRUE(check(q, NR, TAG2));
-	ASSERT_TRUE(check(q + len(NR), NR, TAG));
+	ASSERT_TRUE(found_by_all(q, NR, TAG2));
+	ASSERT_TRUE(found_by_all(q + len(NR), NR, TAG));
 }
 
 /* The hole between two pieces of one VMA, from where it was taken */
@@ -2303,9 +2350,9 @@ TEST_F(lazy, mremap_half_way)
 	ASSERT_EQ(mremap(p, len(2 * NR), len(2 * NR), flags, q), MAP_FAILED);
 	ASSERT_EQ(errno, EFAULT);
 	if (count_vmas(q, NR, 0)) {
-		ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+		ASSERT_TRUE(found_by_all(p, NR, TAG));
 	} else {
-		ASSERT_TRUE(swap_out_and_check(q, NR, TAG));
+		ASSERT_TRUE(found_by_all(q, NR, TAG));
 		ASSERT_TRUE(count_vmas(p, NR, 0));
 	}
 	ASSERT_TRUE(swap_out_and_check(z, NR, TAG2));
@@ -3125,6 +3172,7 @@ struct writer {
 	char *p;
 	size_t n;
 	unsigned int pause;	/* microseconds */
+	size_t nr_done;
 	bool stop;
 };
 
@@ -3174,6 +3222,65 @@ TEST_F_TIMEOUT(lazy, contended, 60)
 	ASSERT_TRUE(stop_writer(&w));
 	ASSERT_TRUE(count_vmas(p, NR, 1));
 	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+}
+
+/* Between the nodes, in whichever of two places they are */
+static void *keep_travelling(void *arg)
+{
+	char * const places[] = { ((struct writer *)arg)->p, at(2000) };
+	struct writer *w = arg;
+	int nodes[w->n], status[w->n];
+
+	for (int node = 1; !__atomic_load_n(&w->stop, __ATOMIC_RELAXED); node = !node) {
+		for (size_t i = 0; i < w->n; i++)
+			nodes[i] = node;
+		for (int place = 0; place < 2; place++) {
+			if (move_pages(0, places[place], w->n, nodes, status) < 0)
+				continue;
+			for (size_t i = 0; i < w->n; i++)
+				w->nr_done += status[i] == node;
+		}
+	}
+	return NULL;
+}
+
+/* Fork, exit, mprotect, mremap and munmap meet pages that are being migrated. */
+TEST_F_TIMEOUT(lazy, migrate_races, 60)
+{
+	char *p = map(8, NR), *half = p + len(NR / 2), *q = at(2000);
+	struct writer w;
+
+	if (!have_node1())
+		SKIP(return, "no second node");
+	fill(p, NR, TAG);
+	ASSERT_TRUE(start_thread(&w, keep_travelling, p, NR));
+	for (int i = 0; i < 50; i++) {
+		pid_t pid = fork();
+		int status = -1;
+
+		ASSERT_GE(pid, 0);
+		if (!pid) {
+			fill(p, NR / 4, TAG2);
+			_exit(!check(p, NR / 4, TAG2) ||
+			      !check(p + len(NR / 4), 3 * NR / 4, TAG + NR / 4));
+		}
+		EXPECT_TRUE(do_protect(p + len(4), 4, PROT_READ));
+		EXPECT_TRUE(do_protect(p + len(4), 4, PROT_READ | PROT_WRITE));
+		EXPECT_TRUE(check(p, NR, TAG));
+		EXPECT_TRUE(move(p, NR, q));
+		EXPECT_TRUE(check(q, NR, TAG));
+		EXPECT_TRUE(move(q, NR, p));
+		EXPECT_EQ(munmap(half, len(NR / 2)), 0);
+		map(8 + NR / 2, NR / 2);
+		fill(half, NR / 2, TAG + NR / 2);
+		EXPECT_EQ(waitpid(pid, &status, 0), pid);
+		EXPECT_EQ(status, 0);
+		ASSERT_TRUE(check(p, NR, TAG));
+	}
+	ASSERT_TRUE(stop_writer(&w));
+	note("%zu pages have moved", w.nr_done);
+	EXPECT_GT(w.nr_done, 0);
+	ASSERT_TRUE(found(p, NR, TAG));
 }
 
 /*
@@ -3252,6 +3359,31 @@ TEST_F(lazy, ksm_fork)
 	ASSERT_TRUE(reclaim_all(p, NR));
 	ASSERT_TRUE(in(k, check_same, p, NR, TAG2));
 	ASSERT_TRUE(check_same(p, NR, TAG));
+}
+
+/*
+ * Who had a child before it had an anon_vma of its own. What they share KSM hears
+ * of from the parent alone, but the child's mappings are to be found as well.
+ */
+TEST_F(lazy, ksm_children_first)
+{
+	char *p = map(8, NR);
+	struct kid *k, *c;
+
+	if (!ksm_setup())
+		SKIP(return, "no KSM");
+	fill_same(p, NR, TAG);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	c = fork_kid(k);
+	ASSERT_NE(c, NULL);
+	/* Which leaves the pages to those two, but not the anon_vma. */
+	fill_same(p, NR, TAG2);
+	ASSERT_TRUE(in(k, do_advise, p, NR, MADV_MERGEABLE));
+	ASSERT_TRUE(in(k, ksm_merge, p, NR, 0));
+	ASSERT_TRUE(in(c, do_reclaim_all, p, NR, 0));
+	ASSERT_TRUE(in(c, check_same, p, NR, TAG));
+	ASSERT_TRUE(in(k, check_same, p, NR, TAG));
 }
 
 TEST_F(lazy, ksm_moved)
@@ -3364,10 +3496,18 @@ TEST_F(lazy, upgraded_ksm)
 
 /* Large folios */
 
+/* Folios of NR pages. If their pages are 64 KiB, two do not fit into a lazy VMA. */
+static const char *mthp(const char *file)
+{
+	static char path[128];
+
+	snprintf(path, sizeof(path), THP "hugepages-%zukB/%s", len(NR) >> 10, file);
+	return path;
+}
+
 static bool mthp_setup(void)
 {
-	return tweak(THP "hugepages-64kB/enabled", "always") &&
-	       psize() == 4096 && allow_thp();
+	return len(2 * NR) < MB(2) && tweak(mthp("enabled"), "always") && allow_thp();
 }
 
 static bool fill_large(char *p, size_t n, unsigned int tag)
@@ -3381,7 +3521,7 @@ TEST_F(anon, mthp)
 	char *p = map(16, 4 * NR);
 
 	if (!mthp_setup())
-		SKIP(return, "no 64 kB folios");
+		SKIP(return, "no large folios of that size");
 	if (!fill_large(p, 4 * NR, TAG))
 		SKIP(return, "no large folio to be had");
 	ASSERT_TRUE(swap_out(p, 4 * NR, 0));
@@ -3402,7 +3542,7 @@ TEST_F(anon, mthp_swapin)
 
 	fill(p, 2 * NR, TAG);
 	if (!mthp_setup())
-		SKIP(return, "no 64 kB folios");
+		SKIP(return, "no large folios of that size");
 	ASSERT_TRUE(swap_out(p, 2 * NR, 0));
 	/* Five bits say which device. */
 	slot = PAGEMAP_PFN(pagemap_entry(p)) >> 5;
@@ -3423,7 +3563,7 @@ TEST_F(anon, mthp_split_vma)
 	struct kid *k;
 
 	if (!mthp_setup())
-		SKIP(return, "no 64 kB folios");
+		SKIP(return, "no large folios of that size");
 	if (!fill_large(p, 2 * NR, TAG))
 		SKIP(return, "no large folio to be had");
 	ASSERT_EQ(mprotect(p + len(NR / 2), len(NR), PROT_READ), 0);
@@ -3443,7 +3583,7 @@ TEST_F(anon, mthp_partial)
 	char *p = map(16, 3 * NR), *q = at(104);
 
 	if (!mthp_setup())
-		SKIP(return, "no 64 kB folios");
+		SKIP(return, "no large folios of that size");
 	if (!fill_large(p, 3 * NR, TAG))
 		SKIP(return, "no large folio to be had");
 	ASSERT_TRUE(move(p + len(NR / 2), NR, q));
@@ -3463,7 +3603,7 @@ TEST_F(anon, mthp_after_small)
 
 	fill(p, NR, TAG);
 	if (!mthp_setup())
-		SKIP(return, "no 64 kB folios");
+		SKIP(return, "no large folios of that size");
 	if (!fill_large(p + len(NR), 3 * NR, TAG + NR))
 		SKIP(return, "no large folio to be had");
 	ASSERT_TRUE(swap_out_and_check(p, 4 * NR, TAG));
@@ -3476,7 +3616,7 @@ TEST_F(anon, mthp_child)
 
 	fill(p, NR, TAG);
 	if (!mthp_setup())
-		SKIP(return, "no 64 kB folios");
+		SKIP(return, "no large folios of that size");
 	k = fork_kid(NULL);
 	ASSERT_NE(k, NULL);
 	if (!in(k, fill_large, p + len(NR), 3 * NR, TAG + NR))
@@ -3507,16 +3647,15 @@ static void *keep_advising(void *arg)
 /* A fault waits for the mmap_lock, it does not take a small folio instead. */
 TEST_F_TIMEOUT(anon, mthp_contended, 60)
 {
-	static const char fallbacks[] = THP "hugepages-64kB/stats/anon_fault_fallback";
 	char *p = map(16, NR), *q = map(100, NR);
 	long before, nr_small = 0;
 	struct writer w;
 
 	if (!mthp_setup())
-		SKIP(return, "no 64 kB folios");
+		SKIP(return, "no large folios of that size");
 	if (!fill_large(p, NR, TAG))
 		SKIP(return, "no large folio to be had");
-	before = get_num(fallbacks);
+	before = get_num(mthp("stats/anon_fault_fallback"));
 	ASSERT_TRUE(start_thread(&w, keep_advising, q, NR));
 	for (int i = 0; i < 500; i++) {
 		map(16, NR);
@@ -3525,7 +3664,7 @@ TEST_F_TIMEOUT(anon, mthp_contended, 60)
 	}
 	ASSERT_TRUE(stop_writer(&w));
 	/* But for those that there was no memory for */
-	EXPECT_LE(nr_small, get_num(fallbacks) - before);
+	EXPECT_LE(nr_small, get_num(mthp("stats/anon_fault_fallback")) - before);
 }
 
 static bool is_huge(char *p)
@@ -3705,6 +3844,35 @@ TEST_F(lazy, mlock)
 	ASSERT_TRUE(check(p, NR, TAG));
 	ASSERT_TRUE(in(k, check, p, NR, TAG));
 	ASSERT_TRUE(count_vmas(p, NR, 1));
+}
+
+/*
+ * mlockall() locks one VMA after the other, and all are locked for writing until
+ * it ends. What it has unlocked again must not be forgotten.
+ */
+static void *keep_locking(void *arg)
+{
+	struct writer *w = arg;
+
+	while (!__atomic_load_n(&w->stop, __ATOMIC_RELAXED)) {
+		mlockall(MCL_CURRENT | MCL_ONFAULT);
+		munlockall();
+		usleep(1000);
+	}
+	return NULL;
+}
+
+TEST_F_TIMEOUT(lazy, mlockall_contended, 60)
+{
+	struct writer w;
+
+	map_many();
+	ASSERT_TRUE(start_thread(&w, keep_locking, NULL, 0));
+	EXPECT_TRUE(reclaim_all(at(8), 3 * NR_VMAS));
+	EXPECT_TRUE(check_many(NULL, 0, 0));
+	EXPECT_TRUE(reclaim_all(at(8), 3 * NR_VMAS));
+	ASSERT_TRUE(stop_writer(&w));
+	ASSERT_TRUE(check_many(NULL, 0, 0));
 }
 
 TEST_F(lazy, mlock_onfault)
@@ -4973,24 +5141,6 @@ TEST_F(anon, device_exclusive)
 
 /* What allocates nothing, and what leaks nothing */
 
-#define NR_VMAS	200
-
-static void map_many(void)
-{
-	for (size_t i = 0; i < NR_VMAS; i++) {
-		map(8 + 3 * i, 2);
-		fill(at(8 + 3 * i), 2, TAG + 3 * i);
-	}
-}
-
-static bool check_many(char *p, size_t n, unsigned int unused)
-{
-	for (size_t i = 0; i < NR_VMAS; i++)
-		if (!check(at(8 + 3 * i), 2, TAG + 3 * i))
-			return false;
-	return true;
-}
-
 TEST_F(lazy, count_fault)
 {
 	long before = slab_objects("anon_vma"), chains = slab_objects("anon_vma_chain");
@@ -5377,7 +5527,7 @@ TEST_F_TIMEOUT(anon, unshared_swap_cache_large, 60)
 	if (anon_vmas < 0 || chains < 0)
 		SKIP(return, "no slab of its own, boot with slab_nomerge");
 	if (!mthp_setup())
-		SKIP(return, "no 64 kB folios");
+		SKIP(return, "no large folios of that size");
 	if (!disk_swap())
 		SKIP(return, "no loop device to swap to");
 	/* They tell when VMAs go back; as they lie lower they are the first. */
@@ -5659,7 +5809,14 @@ TEST_F_TIMEOUT(lazy, no_leak, 60)
 		ASSERT_TRUE(in(c, fill, at(2000 + 3 * i), 1, TAG));
 	quit(k);
 	ASSERT_TRUE(churn(4));
+	/* Swap, migrate, merge; and go back, in part, before all is gone. */
+	ASSERT_TRUE(in(c, do_reclaim_all, at(2000), 3 * NR_VMAS, 0));
+	ASSERT_TRUE(in(c, fill, at(2000), 1, TAG));
+	ASSERT_TRUE(reclaim_all(at(4000), 3 * NR_VMAS));
 	quit(c);
+	ASSERT_TRUE(found_by_all(at(4000), 2, TAG));
+	if (variant->on)
+		sleep(2);
 	ASSERT_EQ(munmap(arena, ARENA_SIZE), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(name); i++) {
 		/* RCU may take its time. */
@@ -5803,7 +5960,7 @@ static void fail_moves(struct __test_metadata *_metadata, char *(*make)(size_t n
 		if (q == MAP_FAILED)
 			q = p;
 		ASSERT_TRUE(count_vmas(q, n, 1));
-		ASSERT_TRUE(swap_out_and_check(q, n, TAG));
+		ASSERT_TRUE(found(q, n, TAG));
 		munmap(at(0), ARENA_SIZE);
 		if (!failed)
 			break;
@@ -5885,8 +6042,8 @@ TEST_F(lazy, fail_mremap_back)
 	ASSERT_TRUE(check(q, n, TAG));
 
 	ASSERT_TRUE(move(q, n, p));
-	ASSERT_TRUE(swap_out_and_check(p, n, TAG));
-	ASSERT_TRUE(swap_out_and_check(at(TABLE - NR), NR, TAG2));
+	ASSERT_TRUE(found(p, n, TAG));
+	ASSERT_TRUE(found(at(TABLE - NR), NR, TAG2));
 }
 
 TEST_F_TIMEOUT(lazy, fail_fault, 90)
@@ -6065,7 +6222,7 @@ static bool starved(struct __test_metadata *_metadata, const char *cache, bool o
 	bool ok, thp = thp_setup();
 	struct kid *k, *c;
 
-	tweak(THP "hugepages-64kB/enabled", "never");
+	tweak(mthp("enabled"), "never");
 
 	/* What was shared when it was swapped out, and is lazy again */
 	fill(old, NR, TAG3);
@@ -6086,7 +6243,7 @@ static bool starved(struct __test_metadata *_metadata, const char *cache, bool o
 	do_advise(ksm, NR, MADV_MERGEABLE);
 	fill(huge, NR, TAG);
 	map(4 * big + big / 2, big / 2);
-	tweak(THP "hugepages-64kB/enabled", "always");
+	tweak(mthp("enabled"), "always");
 
 	if (!starve(cache, true))
 		return false;
@@ -6409,7 +6566,7 @@ TEST_F(counters, unshared_large_rest)
 	char *p = map(16, NR);
 
 	if (!mthp_setup())
-		SKIP(return, "no 64 kB folios");
+		SKIP(return, "no large folios of that size");
 	if (!fill_large(p, NR, TAG))
 		SKIP(return, "no large folio to be had");
 	ASSERT_EQ(madvise(p + len(1), len(NR - 1), MADV_DONTNEED), 0);
@@ -6466,7 +6623,7 @@ TEST_F(counters, large)
 
 	fill(p, NR, TAG);
 	if (!mthp_setup())
-		SKIP(return, "no 64 kB folios");
+		SKIP(return, "no large folios of that size");
 	ASSERT_TRUE(read_counters(counters));
 	if (!fill_large(p + len(NR), NR, TAG + NR))
 		SKIP(return, "no large folio to be had");
