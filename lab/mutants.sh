@@ -3,7 +3,9 @@
 # finds out. Each of lab/mutants/*.patch breaks one thing, says which, and by
 # what it is to be caught:
 #
-#   Caught-by: kunit CASE | quick CASE | vma | stress | model MACRO
+#   Caught-by: kunit CASE | quick CASE | movable CASE | vma | stress | model MACRO
+#
+# movable is quick in a guest with movable memory.
 #
 # All of them are in one kernel, which is told on its command line which one to
 # be. Told nothing, it has to pass all that they are to be caught by. Prints
@@ -57,7 +59,7 @@ for name in $(names); do
 	while read -r test what; do
 		case $test in
 		kunit) grep -q "KUNIT_CASE[A-Z_]*(${what}[,)]" "$kunit" ;;
-		quick) grep -q "^TEST_F[A-Z_]*([a-z]*, ${what#*.}[,)]" "$selftest" ;;
+		quick | movable) grep -q "^TEST_F[A-Z_]*([a-z]*, ${what#*.}[,)]" "$selftest" ;;
 		model) grep -q "^	\"$what " "$lab/model/run.sh" ;;
 		vma | stress) [ -z "$what" ] ;;
 		*) false ;;
@@ -109,6 +111,7 @@ run()
 	case $test in
 	kunit) "$lab/kunit.sh" -t 120 "${words[@]}" "$kernel" ;;
 	quick) "$lab/quick.sh" -t 600 -T "$linux" "${words[@]}" "$kernel" "$@" ;;
+	movable) "$lab/quick.sh" -t 600 -T "$linux" -c movablecore=768M "${words[@]}" "$kernel" "$@" ;;
 	stress) "$lab/quick.sh" -t 300 -T "$linux" -n stress -P anon_vma_lazy_stress -O -t -O 60 \
 			"${words[@]}" "$kernel" ;;
 	vma) lazy_mutant=$name "$lab/tests/vma.sh" ;;
@@ -120,11 +123,11 @@ run()
 [ $# -gt 0 ] || set -- $(names)
 bad=0
 # None of them: all must pass.
-for test in kunit quick vma stress; do
+for test in kunit quick movable vma stress; do
 	mapfile -t cases < <(for name; do caught_by "$name"; done |
 		sed -n "s/^$test\( \|$\)//p" | sort -u)
 	[ ${#cases[@]} -gt 0 ] || continue
-	[ "$test" = quick ] || cases=()
+	[[ $test = @(quick|movable) ]] || cases=()
 	say "no mutant: $test"
 	run "" "$test" "${cases[@]}" || :
 	if grep -q '^not ok - ' "$LAB_BUILD/out" || ! grep -q '^ok - ' "$LAB_BUILD/out"; then
