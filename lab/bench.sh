@@ -15,7 +15,8 @@ usage: bench.sh [-b KERNEL] [-o KERNEL] [-k KERNEL] [-r REPEATS] [-s] [CASE...]
 
 QEMU's -icount makes the guest's clock count instructions, so that results do
 not depend on the machine nor on what else it does. Writes build/results/bench.tsv
-and bench.svg. Without CASE all are run (lab/bench/bench.c has them).
+and bench.svg, with ARCH=arm64 to build/results/arm64/. Without CASE all are run
+(lab/bench/bench.c has them).
 
   -b KERNEL   without the series     (default: what BASE=1 kernel.sh builds)
   -o KERNEL   with the option off    (default: what LAZY=n kernel.sh builds)
@@ -51,7 +52,6 @@ esac
 set_arch "${ARCH:-x86_64}"
 need_tools "${cross}gcc" cpio
 
-results=$build/results
 logs=$build/log
 mkdir -p "$results" "$logs" "$build/$arch/bin"
 

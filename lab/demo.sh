@@ -16,7 +16,7 @@ Boots KERNEL with vm.anon_vma_lazy=0 and =1 and compares slab use on
   boot       a Debian system, 30 s after multi-user.target
   gaps       a zygote and 24 apps, VMAs with gaps between them
   adjacent   the same, VMAs without gaps that cannot merge
-Writes build/results/demo.tsv and demo.svg.
+Writes build/results/demo.tsv and demo.svg, with ARCH=arm64 to build/results/arm64/.
 
   -k KERNEL  default: what kernel.sh builds
   -n         a kernel without the feature will do: compare it with itself
@@ -38,7 +38,6 @@ done
 set_arch "${ARCH:-x86_64}"
 need_tools "${cross}gcc" cpio
 
-results=$build/results
 logs=$build/log
 mkdir -p "$results" "$logs" "$build/$arch/bin"
 start=$SECONDS

@@ -39,6 +39,9 @@ set_arch()
 	arm64) srcarch=arm64 target=Image debarch=arm64 cross=aarch64-linux-gnu- ;;
 	*) die "${0##*/}: architecture '$arch': x86_64 and arm64 are known" ;;
 	esac
+	# Tables of x86_64 go to README.md: those of others lie aside.
+	results=$build/results
+	[ "$arch" = x86_64 ] || results+=/$arch
 	native=
 	if [ "$arch" = "$(uname -m | sed s/aarch64/arm64/)" ]; then
 		native=1 cross=

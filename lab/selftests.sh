@@ -362,8 +362,8 @@ set_arch "${ARCH:-x86_64}"
 hugepages=16 mem=2G table=''
 if [ -n "$all" ]; then
 	programs=("${all_programs[@]}")
-	hugepages=160 mem=3G table=$build/results/kselftest.tsv
-	mkdir -p "$build/results"
+	hugepages=160 mem=3G table=$results/kselftest.tsv
+	mkdir -p "$results"
 fi
 : "${limit:=$([ -n "$all" ] && echo 7200 || echo 900)}"
 : "${name:=$([ -n "$all" ] && echo kselftest || echo selftests)}"
