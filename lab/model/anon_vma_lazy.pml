@@ -23,6 +23,8 @@
  *  - Reference counts of folio and anon_vma. Everybody here has a reference to
  *    the folio, as reclaim and migration do; the anon_vma is not freed but in
  *    the scenario UPGRADE, where it is counted.
+ *  - Page tables that are freed while the VMA stays: empty ones by madvise(), those
+ *    of files, and khugepaged. Here it is munmap, mremap and exit that do that.
  *  - TLBs, GUP, device memory, and VMAs longer than a page: what a merge does to
  *    a handle is for tools/testing/vma to test. Large folios and KSM, but for
  *    what LAZY_AGAIN says about them.
@@ -41,13 +43,14 @@
 #define MUNMAP		3	/* reclaim; munmap, or MAP_FIXED, and another mapping there */
 #define EXIT		4	/* reclaim; exit; mm and VMA become those of other processes */
 #define MIGRATE		5	/* migration; fork, mremap, munmap or exit; a fault that waits */
-#define LOCKS		6	/* reclaim; UFFDIO_MOVE; mprotect: who waits for whom */
+#define LOCKS		6	/* reclaim; UFFDIO_MOVE; mprotect, munmap: who waits for whom */
 #define SWAP		7	/* reclaim; swap-in by parent and child; parent exits */
 #define COPY		8	/* reclaim of a page that fork copies for the child */
 #define POISON		9	/* memory failure; mprotect, munmap or mremap; exit */
 #define MERGE		10	/* reclaim; a merge frees the VMA, whose struct is reused */
 #define UPGRADE		11	/* the handle: two faults, split, fork, a neighbour's fault */
 #define LAZY_AGAIN	12	/* going back; reclaim or migration; swap-in, fork, exit */
+#define UPGRADE_WALK	13	/* reclaim; two faults, one of which upgrades; fork */
 
 /*
  * The claims. An assertion that fails is printed with the name of the claim,
@@ -59,6 +62,7 @@ bit walked_wrong_pte;	/* a walk by VMA looks at the PTE that maps the folio alon
 bit mm_used_after_free;
 bit vma_used_after_free;
 bit tree_used_after_free;
+bit page_table_used_after_free; /* R5 */
 bit lazy_mapped_twice;	/* R1 */
 bit lazy_elsewhere;	/* R1: not in the mm or at the address it names */
 bit lazy_but_shared;	/* R8: by a swap entry that is not exclusive */
@@ -108,6 +112,7 @@ typedef mm_struct {
 	bool mt_node_freed;
 	bool ptl;		/* one PTE lock for both addresses */
 	byte pte[2];
+	bool pt_freed[2];	/* the page table of each address */
 	byte grace_period;	/* RCU readers that free_mm() waits for */
 	bool grabbed;		/* mmgrab() */
 	byte hint;		/* anon_vma_lazy_hint */
@@ -121,6 +126,7 @@ mm_struct mm[2];
 #define H_REGULAR	3
 #define H_UPGRADED	4
 #define owns(h)		((h) >= H_REGULAR)
+#define may_hold_lazy(h) ((h) != H_NULL && (h) != H_REGULAR)
 
 #define EXCLUDE	8		/* VM_REFCNT_EXCLUDE_READERS_FLAG */
 
@@ -166,6 +172,8 @@ bool forked;			/* the child runs */
 
 /* A look into an mm_struct. */
 #define touch(mm_) MUST(mm_used_after_free, !mm[mm_].freed)
+/* Nothing but the lock of a walk keeps the tables that it goes down. */
+#define touch_pt(mm_, addr_) MUST(page_table_used_after_free, !mm[mm_].pt_freed[addr_])
 /* A VMA is SLAB_TYPESAFE_BY_RCU: memory of a VMA until a grace period is over. */
 #define touch_vma(v_) MUST(vma_used_after_free, !vma[v_].gone)
 
@@ -623,12 +631,18 @@ inline anon_rmap_unlock_read()
  */
 inline unmap_one(v_, migration)
 {
-	MUST(walked_wrong_pte, !vma[v_].other);
+	d_step {
+		MUST(walked_wrong_pte, !vma[v_].other);
+		touch_pt(vma[v_].vm_mm, vma[v_].addr)
+	}
 	ptl_lock(vma[v_].vm_mm);
 	d_step {
+		touch_pt(vma[v_].vm_mm, vma[v_].addr);
 		/* Somebody may have zapped it, nothing else. */
 		MUST(walked_wrong_pte, rmap == REGULAR_RMAP || !mapcount ||
 		     mm[vma[v_].vm_mm].pte[vma[v_].addr] == PTE_MAPPED);
+		/* R7. What is not mapped any more says nothing. */
+		MUST(handle_denies_folios, !lazy || !mapcount || may_hold_lazy(vma[v_].handle));
 		if
 		:: mm[vma[v_].vm_mm].pte[vma[v_].addr] == PTE_MAPPED ->
 			mapcount--;
@@ -852,11 +866,19 @@ inline dup_mmap()
  */
 inline do_munmap(v_, addr_)
 {
+#ifndef NO_MUNMAP_VMA_LOCK
 	vma_start_write(v_);
 	vma_mark_detached(v_);
+#endif
 	no_lazy_migration_entry(0, addr_);
 	zap_pte(0, addr_);
 	unlink_anon_vmas(v_);
+	mm[0].pt_freed[addr_] = true;
+#ifdef NO_MUNMAP_VMA_LOCK
+	/* Only the struct is waited for. */
+	vma_start_write(v_);
+	vma_mark_detached(v_);
+#endif
 	mm[0].mt[addr_] = NONE
 }
 
@@ -872,7 +894,9 @@ inline mremap(vo_, vn_, from_, to_, dontunmap)
 	:: mm[0].mt[to_] != NONE -> do_munmap(mm[0].mt[to_], to_)
 	:: else
 	fi;
+#ifndef NO_MREMAP_VMA_LOCK
 	vma_start_write(vo_);
+#endif
 	if
 	:: owns(vma[vo_].handle) -> anon_vma_lock_write()
 	:: else
@@ -892,6 +916,8 @@ inline mremap(vo_, vn_, from_, to_, dontunmap)
 		:: else
 		fi
 	}
+	/* alloc_new_pmd(), pte_alloc() */
+	mm[0].pt_freed[to_] = false;
 	/* take_rmap_locks() is kept where move_ptes() could rely on the order. */
 	ptl_lock(0);
 	/* move_ptes_anon_vma_lazy() */
@@ -941,8 +967,14 @@ inline exit_mmap(mm_, v_)
 	mmap_read_unlock(mm_);
 	mmap_write_lock(mm_);
 	/* free_pgtables(): now it does */
+#ifndef NO_EXIT_VMA_LOCK
 	vma_start_write(v_);
+#endif
 	unlink_anon_vmas(v_);
+	mm[mm_].pt_freed[vma[v_].addr] = true;
+#ifdef NO_EXIT_VMA_LOCK
+	vma_start_write(v_);
+#endif
 	/* tear_down_vmas(), vm_area_free(): the tree still leads there */
 	vma_mark_detached(v_);
 	mm[mm_].grace_period = rcu_readers;
@@ -1080,19 +1112,27 @@ proctype Munmap()
 	:: true ->
 		/* munmap(): empties it under mmap_lock for read; mmap(), same struct */
 		mmap_write_lock(0);
+#ifndef NO_MUNMAP_VMA_LOCK
 		vma_start_write(0);
 		vma_mark_detached(0);
+#endif
 		mm[0].mt[0] = NONE;
 		mmap_write_downgrade(0);
 		zap_pte(0, 0);
 		unlink_anon_vmas(0);
+		mm[0].pt_freed[0] = true;
 		mmap_read_unlock(0);
 		mmap_write_lock(0);
+#ifdef NO_MUNMAP_VMA_LOCK
+		vma_start_write(0);
+		vma_mark_detached(0);
+#endif
 		v = 0
 	fi;
 	d_step {
 		vma_attach(v, 0, 0);
 		vma[v].other = true;
+		mm[0].pt_freed[0] = false;
 		mm[0].pte[0] = PTE_OTHER
 	}
 	mmap_write_unlock(0)
@@ -1133,6 +1173,7 @@ proctype Exit()
 		mm[0].mt_destroyed = false;
 		mm[0].hint = NONE;
 		mm[0].mt_node_freed = false;
+		mm[0].pt_freed[0] = false;
 		mm[0].pte[0] = PTE_OTHER;
 		vma_attach(2, 0, 0)
 	}
@@ -1165,6 +1206,7 @@ inline remove_migration_pte(v_)
 {
 	ptl_lock(vma[v_].vm_mm);
 	d_step {
+		touch_pt(vma[v_].vm_mm, vma[v_].addr);
 		if
 		:: mm[vma[v_].vm_mm].pte[vma[v_].addr] == PTE_MIGRATION ->
 			mm[vma[v_].vm_mm].pte[vma[v_].addr] = PTE_MAPPED;
@@ -1189,7 +1231,7 @@ proctype Migrate()
 	fi;
 	if
 	:: rmap < 3 ->
-		/* try_to_migrate(TTU_RMAP_LOCKED): folio_locked_anon_rmap_lazy() */
+		/* try_to_migrate() is told, and rmap_walk_locked() takes no lock */
 		MUST(walked_wrong_pte, mm[mapping].mt[index] == rmap);
 		rmap_walk_unmap(true);
 		MUST(mapping_not_found, !mapcount);
@@ -1215,7 +1257,7 @@ proctype Migrate()
 		fi;
 		vma_end_read(0);
 #else
-		/* remove_migration_ptes(TTU_RMAP_LOCKED) by what was recorded */
+		/* remove_migration_ptes() by what was recorded */
 		if
 		:: rmap < 3 -> remove_migration_pte(rmap)
 		:: else
@@ -1295,49 +1337,74 @@ proctype UffdMove()
 {
 	LOCALS;
 
+#ifdef NO_UFFD_VMA_LOCK
+	rmap = 0;
+#else
 	/* uffd_move_lock(): both or none, then again under mmap_read_lock() */
 	if
 	:: d_step {
 		vma[0].refcnt < EXCLUDE && !vma[0].wlocked &&
-		vma[1].refcnt < EXCLUDE && !vma[1].wlocked ->
+		vma[1].refcnt > 0 && vma[1].refcnt < EXCLUDE && !vma[1].wlocked ->
 		vma[0].refcnt++;
 		vma[1].refcnt++;
 		took(VMA)
 	   }
 	:: true ->
 		mmap_read_lock(0);
-		d_step { vma[0].refcnt++; vma[1].refcnt++; held = held | VMA }
+		d_step {
+			if
+			:: vma[1].refcnt > 0 ->
+				vma[0].refcnt++;
+				vma[1].refcnt++;
+				held = held | VMA
+			:: else -> rmap = NONE
+			fi
+		}
 		d_step { mm[0].mmap_readers--; dropped(MMAP) }
 	fi;
-	/* move_pages_pte(): the folio lock is waited for without the PTE lock */
-	folio_lock();
-	ptl_lock(0);
+#endif
 	if
-	:: mm[0].pte[0] == PTE_MAPPED ->
-		/* folio_move_anon_rmap(), index */
-		mapping = vma_anon_mapping(1, true);
-		index = 1;
-		d_step { mm[0].pte[1] = PTE_MAPPED; mm[0].pte[0] = PTE_NONE }
-	:: else
-	fi;
-	ptl_unlock(0);
-	folio_unlock();
-	vma_end_read(0);
-	vma_end_read(1)
+	:: rmap == NONE
+	:: else ->
+#ifndef NO_UFFD_FOLIO_LOCK
+		/* move_pages_pte(): waits for the folio lock without the PTE lock */
+		folio_lock();
+#endif
+		ptl_lock(0);
+		if
+		:: mm[0].pte[0] == PTE_MAPPED ->
+			touch_pt(0, 1);
+			/* folio_move_anon_rmap(), index */
+			mapping = vma_anon_mapping(1, true);
+			index = 1;
+			d_step { mm[0].pte[1] = PTE_MAPPED; mm[0].pte[0] = PTE_NONE }
+		:: else
+		fi;
+		ptl_unlock(0);
+#ifndef NO_UFFD_FOLIO_LOCK
+		folio_unlock();
+#endif
+#ifndef NO_UFFD_VMA_LOCK
+		vma_end_read(0);
+		vma_end_read(1)
+#endif
+	fi
 }
 
-/* mprotect() of both. */
-proctype Mprotect()
+/* mprotect() of both, or munmap() of where the folio is to go. */
+proctype Writer()
 {
 	LOCALS;
 
 	mmap_write_lock(0);
-	vma_start_write(0);
-	vma_start_write(1);
+	if
+	:: true -> vma_start_write(0); vma_start_write(1)
+	:: true -> do_munmap(1, 1)
+	fi;
 	mmap_write_unlock(0)
 }
 
-#define RUN run Reclaim(3); run UffdMove(); run Mprotect()
+#define RUN run Reclaim(3); run UffdMove(); run Writer()
 #endif
 
 #if SCENARIO == SWAP || SCENARIO == LAZY_AGAIN
@@ -1774,6 +1841,7 @@ proctype Writer()
 		mm[0].mt[0] = NONE;
 		mmap_write_downgrade(0);
 		zap_pte(0, 0);
+		mm[0].pt_freed[0] = true;
 		mmap_read_unlock(0)
 	fi
 }
@@ -1781,7 +1849,7 @@ proctype Writer()
 #define RUN run Poison(2); run Writer()
 #endif
 
-#if SCENARIO == UPGRADE
+#if SCENARIO == UPGRADE || SCENARIO == UPGRADE_WALK
 /*
  * The handle of VMA 0, in mm 0. Here anon_vmas are counted: number 1 is the
  * parent's, whose chain VMA 0 has if it was forked, others are allocated by who
@@ -1792,6 +1860,9 @@ byte chain;		/* a bit for each anon_vma that an AVC links VMA 0 to */
 byte allocated;
 bool page_table_lock;
 bool fault_lazy[4];	/* what the page of this fault says, if it is mapped */
+
+/* Walks are by the lock of the root: whichever anon_vma it is, they come here. */
+#define link_chain(bits) d_step { chain = chain | (bits); vma[0].linked = true }
 
 inline spin_lock_page_table()
 {
@@ -1848,14 +1919,19 @@ inline prepare_anon_vma()
 #endif
 	:: else ->
 #ifndef NO_LINK_FIRST
-		chain = chain | (1 << _pid);
+		link_chain(1 << _pid);
 #endif
 		if
 		:: vma[0].handle == H_NULL -> set_handle(H_REGULAR, _pid)
+#ifdef NO_UPGRADED
+		/* As if all that is lazy was gone with the upgrade. */
+		:: else -> d_step { vma[0].handle = H_REGULAR; own = _pid }
+#else
 		:: else -> set_handle(H_UPGRADED, _pid)
+#endif
 		fi;
 #ifdef NO_LINK_FIRST
-		chain = chain | (1 << _pid)
+		link_chain(1 << _pid)
 #endif
 	fi;
 	spin_unlock_page_table();
@@ -1945,6 +2021,19 @@ proctype Fault(byte me)
 	:: else
 	fi;
 	m = 0;
+#if SCENARIO == UPGRADE_WALK
+	/* The folio of fault 0 gets on the LRU, where reclaim finds it. */
+	d_step {
+		if
+		:: me == 0 ->
+			mapping = (fault_lazy[0] -> 0 : REGULAR_MAPPING);
+			mm[0].pte[0] = PTE_MAPPED;
+			mapcount = 1;
+			on_lru = true
+		:: else
+		fi
+	}
+#endif
 	ptl_unlock(0);
 	if
 	:: slow -> mmap_read_unlock(0)
@@ -1995,6 +2084,12 @@ proctype Fork()
 		ptl_lock(0);
 		fault_lazy[0] = false;
 		fault_lazy[1] = false;
+#if SCENARIO == UPGRADE_WALK
+		if
+		:: mm[0].pte[0] == PTE_MAPPED && lazy -> mapping = REGULAR_MAPPING
+		:: else
+		fi;
+#endif
 		ptl_unlock(0);
 		vma[0].handle = H_REGULAR
 	fi;
@@ -2019,13 +2114,26 @@ proctype Neighbour()
 	mmap_read_unlock(0)
 }
 
+/*
+ * R7: with VMA 0 locked reclaim finds the folio of fault 0, whichever of them has
+ * upgraded the VMA meanwhile.
+ */
+#if SCENARIO == UPGRADE_WALK
+#define RUN_UPGRADE run Reclaim(2); run Fault(0); run Fault(1); run Fork()
+#else
+#define RUN_UPGRADE \
+	run Fault(0); run Fault(1); run Split(); run Fork(); run Neighbour()
+#endif
+
 #define RUN \
 	if \
 	:: vma[0].handle = H_NULL \
-	:: vma[0].handle = H_PARENT; chain = 2 \
+	:: vma[0].handle = H_PARENT; link_chain(2) \
 	fi; \
+	mm[0].pte[0] = PTE_NONE; \
 	mapcount = 0; \
-	run Fault(0); run Fault(1); run Split(); run Fork(); run Neighbour()
+	on_lru = false; \
+	RUN_UPGRADE
 #endif
 
 init {
@@ -2063,7 +2171,7 @@ init {
 #endif
 		RUN
 	}
-#if SCENARIO == UPGRADE
+#if SCENARIO == UPGRADE || SCENARIO == UPGRADE_WALK
 	/* All is done: an anon_vma that was allocated is owned, or was freed. */
 	_nr_pr == 1;
 	assert(vma[0].handle == H_NULL || owns(vma[0].handle) || !own);

@@ -39,7 +39,7 @@ while getopts t:vh opt; do
 done
 shift $((OPTIND - 1))
 
-scenarios=(FORK MREMAP MUNMAP EXIT MIGRATE LOCKS SWAP COPY POISON MERGE UPGRADE LAZY_AGAIN)
+scenarios=(FORK MREMAP MUNMAP EXIT MIGRATE LOCKS SWAP COPY POISON MERGE UPGRADE UPGRADE_WALK LAZY_AGAIN)
 
 # The macro that takes a rule away, the scenario that shows it, the claim that
 # fails first, and what it is that is taken away.
@@ -58,6 +58,11 @@ rules=(
 	"NO_RCU_UNLOCK       EXIT    mm_used_after_free   R4 the VMA is unlocked in an RCU section"
 	"NO_TRYLOCK          LOCKS   deadlock             R6 the VMA is only tried for under the folio lock"
 	"NO_VMA_WRITE_LOCK   FORK    mapping_not_found    R2 mapping changes under the VMA write lock"
+	"NO_MREMAP_VMA_LOCK  MREMAP  walked_wrong_pte     R2b, R5 PTEs move under the VMA write lock"
+	"NO_UFFD_FOLIO_LOCK  LOCKS   walked_wrong_pte     R2a UFFDIO_MOVE holds the folio lock"
+	"NO_UFFD_VMA_LOCK    LOCKS   page_table_used_after_free R2a UFFDIO_MOVE holds the VMA read locks"
+	"NO_MUNMAP_VMA_LOCK  MUNMAP  page_table_used_after_free R5 munmap write locks the VMA, then frees page tables"
+	"NO_EXIT_VMA_LOCK    EXIT    page_table_used_after_free R5 exit write locks the VMA, then frees page tables"
 	"NO_REGULAR_FIRST    FORK    lazy_mapped_twice    fork: regular before the child maps it"
 	"NO_MIGRATION_LOCK   MIGRATE migration_entry_met  migration: the VMA stays locked until all is mapped"
 	"NO_MIGRATION_LOCK,NO_ENTRY_CHECK MIGRATE migration_entry_lost migration: the same, and what comes of it"
@@ -74,6 +79,7 @@ rules=(
 	"NO_LINK_FIRST       UPGRADE named_not_on_chain   R11 the AVC first, then the handle"
 	"NO_MMAP_LOCK        UPGRADE handle_went_back     R10 an anon_vma comes with mmap_lock held"
 	"NO_SPLIT_LOCK       UPGRADE handle_went_back     R10 a split copies the handle with the VMA write locked"
+	"NO_UPGRADED         UPGRADE_WALK handle_denies_folios R7 an upgraded VMA may hold lazy folios"
 	"NO_FOLIO_TRYLOCK    LAZY_AGAIN mapping_not_found going back: the folio lock keeps out who has its anon_vma"
 	"NO_AGAIN_VMA_LOCK   LAZY_AGAIN lazy_but_shared   going back: the VMA write lock keeps out faults"
 	"NO_UPGRADED_FIRST   LAZY_AGAIN handle_denies_folios going back: UPGRADED before the first folio is lazy"
