@@ -12,6 +12,8 @@
 #include <kunit/test.h>
 #include <linux/completion.h>
 #include <linux/delay.h>
+#include <linux/file.h>
+#include <linux/hugetlb.h>
 #include <linux/kthread.h>
 #include <linux/ksm.h>
 #include <linux/mm.h>
@@ -21,6 +23,7 @@
 #include <linux/poison.h>
 #include <linux/rmap.h>
 #include <linux/sched/mm.h>
+#include <linux/shmem_fs.h>
 #include <linux/slab.h>
 #include <linux/swap.h>
 
@@ -48,6 +51,7 @@ static bool switch_was_on;
 
 KUNIT_DEFINE_ACTION_WRAPPER(put_folio, folio_put, struct folio *);
 KUNIT_DEFINE_ACTION_WRAPPER(put_mm, mmput, struct mm_struct *);
+KUNIT_DEFINE_ACTION_WRAPPER(put_file, fput, struct file *);
 
 static anon_vma_tree_t lazy_tree(void)
 {
@@ -95,24 +99,130 @@ static struct vm_area_struct *map_area(struct kunit *test)
 	return map(test, AREA, AREA_SIZE);
 }
 
-/* The folio at @addr after a write fault, kept until the test ends. */
-static struct folio *fault(struct kunit *test, struct mm_struct *mm,
-			   unsigned long addr)
+/* A private mapping of a file that nobody else has; the file goes with the test. */
+static struct vm_area_struct *map_file(struct kunit *test, struct file *file,
+				       unsigned long size)
+{
+	struct vm_area_struct *vma;
+
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, put_file, file));
+	if (kunit_vm_mmap(test, file, AREA, size, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_FIXED_NOREPLACE, 0) != AREA)
+		kunit_skip(test, "no memory for the file");
+	vma = vma_at(current->mm, AREA);
+	KUNIT_ASSERT_NOT_NULL(test, vma);
+	return vma;
+}
+
+/* The folio at @addr after a fault, kept until the test ends. */
+static struct folio *fault_any(struct kunit *test, struct mm_struct *mm,
+			       unsigned long addr, unsigned int gup_flags)
 {
 	struct folio *folio;
 	struct page *page;
 	long nr;
 
 	mmap_read_lock(mm);
-	nr = get_user_pages_remote(mm, addr, 1, FOLL_WRITE, &page, NULL);
+	nr = get_user_pages_remote(mm, addr, 1, gup_flags, &page, NULL);
 	mmap_read_unlock(mm);
 	KUNIT_ASSERT_EQ(test, nr, 1);
 
 	folio = page_folio(page);
 	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, put_folio, folio));
+	return folio;
+}
+
+/* After a write fault. */
+static struct folio *fault(struct kunit *test, struct mm_struct *mm,
+			   unsigned long addr)
+{
+	struct folio *folio = fault_any(test, mm, addr, FOLL_WRITE);
+
 	KUNIT_ASSERT_EQ(test, folio_order(folio), 0);
 	return folio;
 }
+
+/* The least order of an anonymous folio that is large. */
+#define LARGE_ORDER	2
+#define LARGE_PAGES	BIT(LARGE_ORDER)
+
+#ifdef CONFIG_TRANSPARENT_HUGEPAGE
+static unsigned long orders_before;
+
+static void reset_orders(void *unused)
+{
+	WRITE_ONCE(huge_anon_orders_madvise, orders_before);
+}
+
+/* From now on the VMA gets large folios wherever one fits. */
+static void allow_large(struct kunit *test, struct vm_area_struct *vma)
+{
+	orders_before = huge_anon_orders_madvise;
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, reset_orders, NULL));
+	WRITE_ONCE(huge_anon_orders_madvise, BIT(LARGE_ORDER));
+	KUNIT_ASSERT_EQ(test, 0, do_madvise(vma->vm_mm, vma->vm_start,
+					    vma_pages(vma) << PAGE_SHIFT,
+					    MADV_HUGEPAGE));
+}
+#else
+static void allow_large(struct kunit *test, struct vm_area_struct *vma)
+{
+	kunit_skip(test, "no large folios without CONFIG_TRANSPARENT_HUGEPAGE");
+}
+#endif
+
+static struct folio *fault_large(struct kunit *test, struct vm_area_struct *vma,
+				 unsigned long addr)
+{
+	struct folio *folio;
+
+	allow_large(test, vma);
+	folio = fault_any(test, vma->vm_mm, addr, FOLL_WRITE);
+	if (folio_order(folio) != LARGE_ORDER)
+		kunit_skip(test, "no large folio to be had");
+	return folio;
+}
+
+#ifdef CONFIG_HUGETLB_PAGE
+static unsigned long overcommit_before;
+
+static void set_overcommit(unsigned long nr)
+{
+	spin_lock_irq(&hugetlb_lock);
+	default_hstate.nr_overcommit_huge_pages = nr;
+	spin_unlock_irq(&hugetlb_lock);
+}
+
+static void reset_overcommit(void *unused)
+{
+	set_overcommit(overcommit_before);
+}
+
+/* A hugetlb page, which need not be in the pool. */
+static struct vm_area_struct *map_hugetlb(struct kunit *test)
+{
+	const unsigned long size = huge_page_size(&default_hstate);
+	struct file *file;
+
+	overcommit_before = default_hstate.nr_overcommit_huge_pages;
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, reset_overcommit, NULL));
+	set_overcommit(default_hstate.surplus_huge_pages + 1);
+
+	file = hugetlb_file_setup(HUGETLB_ANON_FILE, size,
+				  mk_vma_flags(VMA_NORESERVE_BIT),
+				  HUGETLB_ANONHUGE_INODE, 0);
+	if (IS_ERR(file))
+		kunit_skip(test, "no hugetlb file: %pe", file);
+	return map_file(test, file, size);
+}
+#else
+static struct vm_area_struct *map_hugetlb(struct kunit *test)
+{
+	kunit_skip(test, "no hugetlb without CONFIG_HUGETLB_PAGE");
+	return NULL;
+}
+#endif
 
 static struct mm_struct *new_mm(struct kunit *test)
 {
@@ -283,6 +393,35 @@ static void expect_regular(struct kunit *test, struct folio *folio,
 	KUNIT_EXPECT_EQ(test, nr_found(folio), nr_mappings);
 }
 
+/* The three who find what maps a folio agree on it. The folio is locked. */
+static void expect_rmap_locked(struct kunit *test, struct folio *folio,
+			       anon_rmap_t rmap)
+{
+	anon_rmap_t tried, locked, got;
+
+	tried = folio_trylock_anon_rmap_lazy(folio);
+	if (!IS_ERR_OR_NULL(tried))
+		anon_rmap_unlock_read(tried);
+	locked = folio_lock_anon_rmap_read(folio, NULL);
+	if (locked)
+		anon_rmap_unlock_read(locked);
+	got = folio_get_anon_rmap(folio);
+	if (!IS_ERR(got))
+		folio_put_anon_rmap(got);
+
+	/* The first only knows lazy folios. */
+	KUNIT_EXPECT_PTR_EQ(test, tried, anon_rmap_vma(rmap) ? rmap : NULL);
+	KUNIT_EXPECT_PTR_EQ(test, locked, rmap);
+	KUNIT_EXPECT_PTR_EQ(test, got, rmap);
+}
+
+static void expect_rmap(struct kunit *test, struct folio *folio, anon_rmap_t rmap)
+{
+	folio_lock(folio);
+	expect_rmap_locked(test, folio, rmap);
+	folio_unlock(folio);
+}
+
 static void expect_lazy_vma(struct kunit *test, struct vm_area_struct *vma)
 {
 	KUNIT_EXPECT_PTR_EQ(test, vma->anon_vma, lazy_tree());
@@ -290,10 +429,11 @@ static void expect_lazy_vma(struct kunit *test, struct vm_area_struct *vma)
 }
 
 /*
- * The handle. Two anon_vmas that nobody looks into.
+ * The handle. Two anon_vmas that nobody looks into, but for their root.
  */
 
-static struct anon_vma some_anon_vma, other_anon_vma;
+static struct anon_vma other_anon_vma = { .root = &other_anon_vma };
+static struct anon_vma some_anon_vma = { .root = &other_anon_vma };
 
 enum kind { NONE, REGULAR, VMA, PARENT, UPGRADED, OTHER_REGULAR, OTHER_PARENT,
 	OTHER_UPGRADED, NR_KINDS };
@@ -564,27 +704,68 @@ static void fork_refused(struct kunit *test)
 /*
  * What a folio is to become when it is mapped (R8).
  */
+
+/* A folio that nobody has seen. */
+static struct folio *new_folio(struct kunit *test, unsigned int order)
+{
+	struct folio *folio = folio_alloc(GFP_KERNEL | (order ? __GFP_COMP : 0), order);
+
+	KUNIT_ASSERT_NOT_NULL(test, folio);
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, put_folio, folio));
+	return folio;
+}
+
+static unsigned long lazy_mapping(const struct vm_area_struct *vma)
+{
+	return (unsigned long)vma->vm_mm + FOLIO_MAPPING_ANON_VMA_LAZY;
+}
+
+static unsigned long regular_mapping(const struct anon_vma *anon_vma)
+{
+	return (unsigned long)anon_vma + FOLIO_MAPPING_ANON;
+}
+
+static unsigned long decide(struct folio *folio, struct vm_area_struct *vma,
+			    enum kind kind, bool exclusive)
+{
+	return (unsigned long)vma_anon_mapping(folio, vma, kind_tree(kind), exclusive);
+}
+
 static void mapping_decision(struct kunit *test)
 {
 	struct vm_area_struct *vma = fake_vma(test, AREA_PAGES, 0);
-	struct folio *small = folio_alloc(GFP_KERNEL, 0);
-	struct folio *large = folio_alloc(GFP_KERNEL | __GFP_COMP, 2);
-	bool outside_rcu;
-
-	KUNIT_ASSERT_NOT_NULL(test, small);
-	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, put_folio, small));
-	KUNIT_ASSERT_NOT_NULL(test, large);
-	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, put_folio, large));
+	struct folio *small = new_folio(test, 0);
+	struct folio *large = new_folio(test, LARGE_ORDER);
+	unsigned long outside_rcu;
 
 	for (enum kind kind = NONE; kind < NR_KINDS; kind++) {
+		struct anon_vma *anon_vma = kinds[kind].anon_vma;
 		const anon_vma_tree_t tree = kind_tree(kind);
 		const bool is_lazy = kinds[kind].is_lazy;
 
 		KUNIT_EXPECT_EQ_MSG(test, vma_makes_anon_lazy(vma, tree, small, true),
 				    is_lazy, "%c", kind_names[kind]);
+		/* Without a handle nothing is mapped. */
+		if (kind != NONE)
+			KUNIT_EXPECT_EQ_MSG(test, decide(small, vma, kind, true),
+					    is_lazy ? lazy_mapping(vma) :
+					    regular_mapping(anon_vma),
+					    "%c", kind_names[kind]);
 		/* For these a VMA in VMA state has been upgraded before. */
 		if (kind == VMA)
 			continue;
+		/* What others may share belongs to the root. */
+		if (anon_vma) {
+			KUNIT_EXPECT_EQ_MSG(test, decide(small, vma, kind, false),
+					    regular_mapping(anon_vma->root),
+					    "%c", kind_names[kind]);
+			KUNIT_EXPECT_EQ_MSG(test, decide(large, vma, kind, false),
+					    regular_mapping(anon_vma->root),
+					    "%c", kind_names[kind]);
+			KUNIT_EXPECT_EQ_MSG(test, decide(large, vma, kind, true),
+					    regular_mapping(anon_vma),
+					    "%c", kind_names[kind]);
+		}
 		KUNIT_EXPECT_FALSE_MSG(test, vma_makes_anon_lazy(vma, tree, small, false),
 				       "%c", kind_names[kind]);
 		KUNIT_EXPECT_FALSE_MSG(test, vma_makes_anon_lazy(vma, tree, large, true),
@@ -596,11 +777,81 @@ static void mapping_decision(struct kunit *test)
 	/* As dup_mmap() has it. */
 	mmap_write_lock(vma->vm_mm);
 	mt_clear_in_rcu(&vma->vm_mm->mm_mt);
-	outside_rcu = vma_makes_anon_lazy(vma, kind_tree(PARENT), small, true);
+	outside_rcu = decide(small, vma, PARENT, true);
 	mt_set_in_rcu(&vma->vm_mm->mm_mt);
 	mmap_write_unlock(vma->vm_mm);
-	KUNIT_EXPECT_FALSE(test, outside_rcu);
+	KUNIT_EXPECT_EQ(test, outside_rcu, regular_mapping(&some_anon_vma));
 }
+
+/*
+ * Who maps what cannot be lazy has upgraded the VMA. If not that is a bug, though
+ * there is nothing else by which the folio could be found.
+ */
+static void mapping_bugs(struct kunit *test)
+{
+	struct vm_area_struct *vma = fake_vma(test, AREA_PAGES, 0);
+	struct folio *small = new_folio(test, 0);
+	struct folio *large = new_folio(test, LARGE_ORDER);
+	const unsigned long lazy = lazy_mapping(vma);
+
+	if (!IS_ENABLED(CONFIG_DEBUG_VM) || !IS_ENABLED(CONFIG_BUG))
+		kunit_skip(test, "no warnings without CONFIG_DEBUG_VM and CONFIG_BUG");
+
+	kunit_warning_suppress(test) {
+		KUNIT_EXPECT_EQ(test, decide(small, vma, VMA, true), lazy);
+		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 0);
+		KUNIT_EXPECT_EQ(test, decide(small, vma, VMA, false), lazy);
+		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 1);
+		KUNIT_EXPECT_EQ(test, decide(large, vma, VMA, true), lazy);
+		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 2);
+	}
+
+	/* Exclusive, though swap-in does not say so: it is being written back. */
+	folio_set_swapbacked(small);
+	folio_set_swapcache(small);
+	kunit_warning_suppress(test) {
+		KUNIT_EXPECT_EQ(test, decide(small, vma, VMA, false), lazy);
+		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test,
+						      IS_ENABLED(CONFIG_SWAP) ? 0 : 1);
+	}
+	folio_clear_swapcache(small);
+	folio_clear_swapbacked(small);
+}
+
+#ifdef CONFIG_ZONE_DEVICE
+/* Device memory, for a moment. */
+static void mapping_device(struct kunit *test)
+{
+	struct vm_area_struct *vma = fake_vma(test, AREA_PAGES, 0);
+	struct folio *folio = new_folio(test, 0);
+	struct page *page = folio_page(folio, 0);
+	const enum zone_type zone = page_zonenum(page);
+
+	set_page_zone(page, ZONE_DEVICE);
+	for (enum kind kind = REGULAR; kind < NR_KINDS; kind++) {
+		if (kind == VMA)
+			continue;
+		KUNIT_EXPECT_EQ_MSG(test, decide(folio, vma, kind, true),
+				    regular_mapping(kinds[kind].anon_vma),
+				    "%c", kind_names[kind]);
+	}
+	/* With CMA the warning would look in that zone for what is not there. */
+	if (IS_ENABLED(CONFIG_DEBUG_VM) && IS_ENABLED(CONFIG_BUG) &&
+	    !IS_ENABLED(CONFIG_CMA)) {
+		kunit_warning_suppress(test) {
+			KUNIT_EXPECT_EQ(test, decide(folio, vma, VMA, true),
+					lazy_mapping(vma));
+			KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 1);
+		}
+	}
+	set_page_zone(page, zone);
+}
+#else
+static void mapping_device(struct kunit *test)
+{
+	kunit_skip(test, "no device memory without CONFIG_ZONE_DEVICE");
+}
+#endif
 
 /*
  * The tag in folio->mapping.
@@ -832,6 +1083,72 @@ static void others_stay_irregular(struct kunit *test)
 	make_regular(child);
 	KUNIT_EXPECT_EQ(test, vma_state(child), ANON_VMA_TREE_PARENT);
 	expect_lazy(test, folio, child, AREA);
+}
+
+static const struct unlink {
+	const char *desc;
+	enum anon_vma_tree_state state;
+	bool faulted, forked;
+} unlinks[] = {
+	{ "none", ANON_VMA_TREE_REGULAR },
+	{ "vma", ANON_VMA_TREE_VMA, .faulted = true },
+	{ "upgraded", ANON_VMA_TREE_UPGRADED, .faulted = true },
+	{ "regular", ANON_VMA_TREE_REGULAR, .faulted = true },
+	{ "parent", ANON_VMA_TREE_PARENT, .faulted = true, .forked = true },
+	{ "forked_upgraded", ANON_VMA_TREE_UPGRADED, .faulted = true, .forked = true },
+	{ "forked_regular", ANON_VMA_TREE_REGULAR, .faulted = true, .forked = true },
+};
+
+KUNIT_ARRAY_PARAM_DESC(unlinks, unlinks, desc);
+
+/* Whatever a VMA was, it starts anew; only an owner was counted. */
+static void unlink(struct kunit *test)
+{
+	const struct unlink *unlink = test->param_value;
+	struct vm_area_struct *vma = map_area(test);
+	struct anon_vma *parent = NULL, *own;
+
+	if (unlink->faulted)
+		fault(test, current->mm, AREA);
+	if (unlink->forked) {
+		struct vm_area_struct *pvma = vma;
+
+		vma = fork_vma(test, pvma, true);
+		parent = vma_anon_vma(pvma);
+		fault(test, vma->vm_mm, AREA);
+	}
+	if (unlink->state == ANON_VMA_TREE_UPGRADED ||
+	    unlink->state == ANON_VMA_TREE_REGULAR)
+		KUNIT_ASSERT_EQ(test, upgrade(vma), 0);
+	if (unlink->state == ANON_VMA_TREE_REGULAR)
+		make_regular(vma);
+	KUNIT_ASSERT_EQ(test, vma_state(vma), unlink->state);
+	KUNIT_ASSERT_EQ(test, !!vma->anon_vma, unlink->faulted);
+
+	switch_off();
+	own = vma_is_anon_vma_lazy(vma) ? NULL : vma_anon_vma(vma);
+	if (own)
+		get_anon_vma(own);
+
+	mmap_write_lock(vma->vm_mm);
+	vma_start_write(vma);
+	zap_vma(vma);
+	unlink_anon_vmas(vma);
+	mmap_write_unlock(vma->vm_mm);
+
+	KUNIT_EXPECT_NULL(test, vma->anon_vma);
+	KUNIT_EXPECT_TRUE(test, list_empty(&vma->anon_vma_chain));
+	if (own) {
+		KUNIT_EXPECT_EQ(test, own->num_active_vmas, 0);
+		/* Nor is the root its own child any more. */
+		KUNIT_EXPECT_EQ(test, own->num_children, 0);
+		KUNIT_EXPECT_EQ(test, atomic_read(&own->refcount), 1);
+		put_anon_vma(own);
+	}
+	if (parent) {
+		KUNIT_EXPECT_EQ(test, parent->num_active_vmas, 1);
+		KUNIT_EXPECT_EQ(test, parent->num_children, 1);
+	}
 }
 
 /* Lazy in the wrong place can be found, without an anon_vma it could not. */
@@ -1175,6 +1492,53 @@ static void upgrade_shares_not(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, chain_length(child), 2);
 }
 
+/* A forked VMA shares with one that has the same ancestors, before or behind it. */
+static void upgrade_parent_shares(struct kunit *test)
+{
+	struct vm_area_struct *vmas[2] = { map_area(test), map_neighbour(test) };
+	struct anon_vma *anon_vma;
+
+	fault(test, current->mm, AREA);
+	fault(test, current->mm, AREA + AREA_SIZE);
+	KUNIT_ASSERT_EQ(test, upgrade(vmas[0]), 0);
+	KUNIT_ASSERT_EQ(test, upgrade(vmas[1]), 0);
+	KUNIT_ASSERT_PTR_EQ(test, vmas[0]->anon_vma, vmas[1]->anon_vma);
+	anon_vma = vma_anon_vma(vmas[0]);
+
+	for (int i = 0; i < 2; i++) {
+		struct vm_area_struct *owner, *child;
+		struct mm_struct *mm = new_mm(test);
+		struct anon_vma *own;
+		struct folio *lazy;
+		unsigned long addr;
+
+		owner = fork_vma_to(test, mm, vmas[i], true);
+		child = fork_vma_to(test, mm, vmas[!i], true);
+		addr = child->vm_start;
+		lazy = fault(test, mm, addr);
+		KUNIT_ASSERT_EQ(test, upgrade(owner), 0);
+		own = vma_anon_vma(owner);
+		KUNIT_ASSERT_PTR_EQ(test, own->parent, anon_vma);
+		KUNIT_EXPECT_EQ(test, own->num_active_vmas, 1);
+		KUNIT_EXPECT_EQ(test, vma_state(child), ANON_VMA_TREE_PARENT);
+		KUNIT_EXPECT_EQ(test, anon_vma->num_children, 2 + i);
+
+		KUNIT_ASSERT_EQ(test, upgrade(child), 0);
+		KUNIT_EXPECT_PTR_EQ(test, child->anon_vma,
+				    anon_vma_tree(own, ANON_VMA_TREE_UPGRADED));
+		KUNIT_EXPECT_EQ(test, chain_length(child), 2);
+		KUNIT_EXPECT_TRUE(test, is_on_chain(child, own));
+		KUNIT_EXPECT_TRUE(test, is_on_chain(child, anon_vma));
+		/* One more owner, but no more anon_vmas. */
+		KUNIT_EXPECT_EQ(test, own->num_active_vmas, 2);
+		KUNIT_EXPECT_EQ(test, own->num_children, 0);
+		KUNIT_EXPECT_EQ(test, anon_vma->num_active_vmas, 2);
+		KUNIT_EXPECT_EQ(test, anon_vma->num_children, 2 + i);
+		expect_lazy(test, lazy, child, addr);
+		expect_regular(test, fault(test, mm, addr + PAGE_SIZE), own, 1);
+	}
+}
+
 /* Two threads find a VMA lazy. What the slower one then does changes nothing. */
 static void upgrade_too_late(struct kunit *test)
 {
@@ -1269,16 +1633,19 @@ static void split_and_merge(struct kunit *test)
 	expect_lazy(test, right_folio, left, right_addr);
 }
 
-static bool becomes_lazy(struct vm_area_struct *vma, unsigned long timeout)
+/* Wait until @vma is lazy or, if there is one, only until @folio is. */
+static bool becomes_lazy(struct vm_area_struct *vma, const struct folio *folio,
+			 unsigned long timeout)
 {
 	const unsigned long end = jiffies + timeout;
 
-	while (READ_ONCE(vma->anon_vma) != lazy_tree()) {
+	while (folio ? !folio_test_anon_vma_lazy(folio) :
+		       READ_ONCE(vma->anon_vma) != lazy_tree()) {
 		if (time_after(jiffies, end))
 			return false;
 		msleep(50);
 	}
-	/* Whoever has stored the handle holds this until the end. */
+	/* Whoever has stored that holds this until the end. */
 	mmap_write_lock(vma->vm_mm);
 	mmap_write_unlock(vma->vm_mm);
 	return true;
@@ -1298,12 +1665,12 @@ static void back_in_parent(struct kunit *test)
 
 	/* One process is left that shares it. */
 	kunit_release_action(test, put_mm, second->vm_mm);
-	KUNIT_EXPECT_FALSE(test, becomes_lazy(vma, 2 * HZ));
+	KUNIT_EXPECT_FALSE(test, becomes_lazy(vma, NULL, 2 * HZ));
 	KUNIT_EXPECT_EQ(test, vma_state(vma), ANON_VMA_TREE_REGULAR);
 	expect_regular(test, shared, vma_anon_vma(vma), 2);
 
 	kunit_release_action(test, put_mm, child->vm_mm);
-	KUNIT_EXPECT_TRUE(test, becomes_lazy(vma, PATIENCE));
+	KUNIT_EXPECT_TRUE(test, becomes_lazy(vma, NULL, PATIENCE));
 	expect_lazy_vma(test, vma);
 	expect_lazy(test, shared, vma, AREA);
 	KUNIT_EXPECT_NULL(test, resolve(lazy));
@@ -1319,10 +1686,113 @@ static void back_in_child(struct kunit *test)
 	lazy = fault(test, child->vm_mm, AREA + PAGE_SIZE);
 
 	KUNIT_ASSERT_EQ(test, vm_munmap(AREA, AREA_SIZE), 0);
-	KUNIT_EXPECT_TRUE(test, becomes_lazy(child, PATIENCE));
+	KUNIT_EXPECT_TRUE(test, becomes_lazy(child, NULL, PATIENCE));
 	expect_lazy_vma(test, child);
 	expect_lazy(test, shared, child, AREA);
 	expect_lazy(test, lazy, child, AREA + PAGE_SIZE);
+}
+
+/* From UPGRADED, with folios of all kinds. */
+static void back_in_upgraded(struct kunit *test)
+{
+	struct vm_area_struct *vma = map_area(test), *child;
+	struct folio *shared, *lazy, *regular;
+	struct anon_vma *anon_vma, *own;
+	bool went_back;
+
+	shared = fault(test, current->mm, AREA);
+	child = fork_vma(test, vma, true);
+	anon_vma = vma_anon_vma(vma);
+	lazy = fault(test, child->vm_mm, AREA + PAGE_SIZE);
+	KUNIT_ASSERT_EQ(test, upgrade(child), 0);
+	own = vma_anon_vma(child);
+	regular = fault(test, child->vm_mm, AREA + 2 * PAGE_SIZE);
+	expect_regular(test, shared, anon_vma, 2);
+	expect_lazy(test, lazy, child, AREA + PAGE_SIZE);
+	expect_regular(test, regular, own, 1);
+	KUNIT_EXPECT_EQ(test, vma_state(child), ANON_VMA_TREE_UPGRADED);
+
+	get_anon_vma(anon_vma);
+	get_anon_vma(own);
+	KUNIT_EXPECT_EQ(test, vm_munmap(AREA, AREA_SIZE), 0);
+	went_back = becomes_lazy(child, NULL, PATIENCE);
+	if (went_back) {
+		KUNIT_EXPECT_EQ(test, own->num_active_vmas, 0);
+		KUNIT_EXPECT_EQ(test, own->num_children, 0);
+		KUNIT_EXPECT_EQ(test, anon_vma->num_active_vmas, 0);
+		KUNIT_EXPECT_EQ(test, anon_vma->num_children, 0);
+	}
+	put_anon_vma(own);
+	put_anon_vma(anon_vma);
+
+	KUNIT_ASSERT_TRUE(test, went_back);
+	expect_lazy_vma(test, child);
+	expect_lazy(test, shared, child, AREA);
+	expect_lazy(test, lazy, child, AREA + PAGE_SIZE);
+	expect_lazy(test, regular, child, AREA + 2 * PAGE_SIZE);
+}
+
+/* What stops half way has lost nothing, and goes on when it can. */
+static void back_half_way(struct kunit *test)
+{
+	struct vm_area_struct *vma = map_area(test), *child;
+	struct folio *first, *last;
+	struct anon_vma *anon_vma;
+
+	first = fault(test, current->mm, AREA);
+	last = fault(test, current->mm, AREA + PAGE_SIZE);
+	child = fork_vma(test, vma, true);
+	anon_vma = vma_anon_vma(vma);
+	KUNIT_EXPECT_EQ(test, vma_state(vma), ANON_VMA_TREE_REGULAR);
+
+	/* As a walker does that has found it by its anon_vma: that is not waited for. */
+	folio_lock(last);
+	kunit_release_action(test, put_mm, child->vm_mm);
+	KUNIT_EXPECT_TRUE(test, becomes_lazy(vma, first, PATIENCE));
+	/* Keep out what tries again meanwhile. */
+	mmap_read_lock(current->mm);
+	KUNIT_EXPECT_PTR_EQ(test, vma->anon_vma,
+			    anon_vma_tree(anon_vma, ANON_VMA_TREE_UPGRADED));
+	KUNIT_EXPECT_EQ(test, chain_length(vma), 1);
+	KUNIT_EXPECT_TRUE(test, is_on_chain(vma, anon_vma));
+	KUNIT_EXPECT_EQ(test, anon_vma->num_active_vmas, 1);
+	KUNIT_EXPECT_EQ(test, anon_vma->num_children, 1);
+	expect_lazy(test, first, vma, AREA);
+	expect_rmap_locked(test, last, anon_rmap_from_anon_vma(anon_vma));
+	folio_unlock(last);
+	expect_regular(test, last, anon_vma, 1);
+	mmap_read_unlock(current->mm);
+
+	KUNIT_EXPECT_TRUE(test, becomes_lazy(vma, NULL, PATIENCE));
+	expect_lazy_vma(test, vma);
+	expect_lazy(test, first, vma, AREA);
+	expect_lazy(test, last, vma, AREA + PAGE_SIZE);
+}
+
+/* What cannot be lazy keeps its anon_vma, the others do without. */
+static void back_not_large(struct kunit *test)
+{
+	const unsigned long large_addr = AREA + LARGE_PAGES * PAGE_SIZE;
+	struct vm_area_struct *vma = map_area(test), *child;
+	struct folio *small, *large;
+	struct anon_vma *anon_vma;
+
+	small = fault(test, current->mm, AREA);
+	large = fault_large(test, vma, large_addr);
+	child = fork_vma(test, vma, true);
+	anon_vma = vma_anon_vma(vma);
+	KUNIT_EXPECT_EQ(test, vma_state(vma), ANON_VMA_TREE_REGULAR);
+	expect_regular(test, small, anon_vma, 2);
+	expect_regular(test, large, anon_vma, 2 * LARGE_PAGES);
+
+	kunit_release_action(test, put_mm, child->vm_mm);
+	KUNIT_EXPECT_TRUE(test, becomes_lazy(vma, small, PATIENCE));
+	KUNIT_EXPECT_PTR_EQ(test, vma->anon_vma,
+			    anon_vma_tree(anon_vma, ANON_VMA_TREE_UPGRADED));
+	KUNIT_EXPECT_EQ(test, chain_length(vma), 1);
+	KUNIT_EXPECT_EQ(test, anon_vma->num_active_vmas, 1);
+	expect_lazy(test, small, vma, AREA);
+	expect_regular(test, large, anon_vma, LARGE_PAGES);
 }
 
 /*
@@ -1347,6 +1817,151 @@ static void resolve_locks(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, rmap, anon_rmap_from_vma(vma));
 	KUNIT_EXPECT_EQ(test, refs_locked, refs + 1);
 	KUNIT_EXPECT_EQ(test, refcount_read(&vma->vm_refcnt), refs);
+}
+
+/* What migration keeps: a VMA read locked, or a reference to an anon_vma. */
+static void resolve_get(struct kunit *test)
+{
+	struct vm_area_struct *vma = map_area(test);
+	struct folio *lazy = fault(test, current->mm, AREA), *regular;
+	int refs, refs_got, refs_put, vma_refs;
+	struct anon_vma *anon_vma;
+	anon_rmap_t rmap;
+	bool is_locked;
+
+	refs = refcount_read(&vma->vm_refcnt);
+	folio_lock(lazy);
+	rmap = folio_get_anon_rmap(lazy);
+	refs_got = refcount_read(&vma->vm_refcnt);
+	if (!IS_ERR(rmap))
+		folio_put_anon_rmap(rmap);
+	refs_put = refcount_read(&vma->vm_refcnt);
+	folio_unlock(lazy);
+	KUNIT_EXPECT_PTR_EQ(test, rmap, anon_rmap_from_vma(vma));
+	KUNIT_EXPECT_EQ(test, refs_got, refs + 1);
+	KUNIT_EXPECT_EQ(test, refs_put, refs);
+
+	KUNIT_ASSERT_EQ(test, upgrade(vma), 0);
+	anon_vma = vma_anon_vma(vma);
+	regular = fault(test, current->mm, AREA + PAGE_SIZE);
+	expect_rmap(test, lazy, anon_rmap_from_vma(vma));
+	expect_rmap(test, regular, anon_rmap_from_anon_vma(anon_vma));
+
+	refs = atomic_read(&anon_vma->refcount);
+	folio_lock(regular);
+	rmap = folio_get_anon_rmap(regular);
+	refs_got = atomic_read(&anon_vma->refcount);
+	vma_refs = refcount_read(&vma->vm_refcnt);
+	/* Nothing is locked: it may take a while. */
+	is_locked = rwsem_is_locked(&anon_vma->root->rwsem);
+	if (!IS_ERR(rmap))
+		folio_put_anon_rmap(rmap);
+	refs_put = atomic_read(&anon_vma->refcount);
+	folio_unlock(regular);
+	KUNIT_EXPECT_PTR_EQ(test, rmap, anon_rmap_from_anon_vma(anon_vma));
+	KUNIT_EXPECT_EQ(test, refs_got, refs + 1);
+	KUNIT_EXPECT_EQ(test, refs_put, refs);
+	KUNIT_EXPECT_EQ(test, vma_refs, refcount_read(&vma->vm_refcnt));
+	KUNIT_EXPECT_FALSE(test, is_locked);
+
+	/* What they say is still there, but nothing maps them. */
+	get_anon_vma(anon_vma);
+	KUNIT_EXPECT_EQ(test, vm_munmap(AREA, AREA_SIZE), 0);
+	map_area(test);
+	KUNIT_EXPECT_TRUE(test, folio_test_anon_vma_lazy(lazy));
+	KUNIT_EXPECT_PTR_EQ(test, folio_anon_vma(regular), anon_vma);
+	expect_rmap(test, lazy, NULL);
+	expect_rmap(test, regular, NULL);
+	put_anon_vma(anon_vma);
+}
+
+static const struct tag {
+	const char *desc;
+	unsigned long tag;
+	bool is_lazy;
+} tags[] = {
+	{ "lazy", FOLIO_MAPPING_ANON_VMA_LAZY, .is_lazy = true },
+	{ "ksm", FOLIO_MAPPING_KSM },
+	{ "file", 0 },
+};
+
+KUNIT_ARRAY_PARAM_DESC(tags, tags, desc);
+
+/* What is not lazy does not name an mm, even if there is one at its address. */
+static void resolve_tag(struct kunit *test)
+{
+	struct vm_area_struct *vma = map_area(test);
+	struct folio *folio = new_folio(test, 0);
+	const struct tag *tag = test->param_value;
+
+	/* So there is a VMA that would be found. The folio looks as if mapped. */
+	fault(test, current->mm, AREA);
+	folio_lock(folio);
+	folio->mapping = (void *)current->mm + tag->tag;
+	folio->index = AREA >> PAGE_SHIFT;
+	atomic_set(&folio->_mapcount, 0);
+	expect_rmap_locked(test, folio, tag->is_lazy ? anon_rmap_from_vma(vma) : NULL);
+	atomic_set(&folio->_mapcount, -1);
+	folio->mapping = NULL;
+	folio_unlock(folio);
+}
+
+/* In a private mapping of a file only what was written is lazy. */
+static void resolve_file(struct kunit *test)
+{
+	struct vm_area_struct *vma;
+	struct folio *file_folio, *folio;
+	struct file *file;
+
+	file = shmem_file_setup("anon_vma_lazy", AREA_SIZE,
+				mk_vma_flags(VMA_NORESERVE_BIT));
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, file);
+	vma = map_file(test, file, AREA_SIZE);
+
+	file_folio = fault_any(test, current->mm, AREA, 0);
+	KUNIT_EXPECT_FALSE(test, folio_test_anon(file_folio));
+	KUNIT_EXPECT_NULL(test, vma->anon_vma);
+	expect_rmap(test, file_folio, NULL);
+	KUNIT_EXPECT_EQ(test, nr_found(file_folio), 1);
+
+	/* A copy, whose offset is not the file's. */
+	folio = fault(test, current->mm, AREA);
+	KUNIT_EXPECT_PTR_NE(test, folio, file_folio);
+	expect_lazy_vma(test, vma);
+	expect_lazy(test, folio, vma, AREA);
+	expect_rmap(test, folio, anon_rmap_from_vma(vma));
+	expect_rmap(test, file_folio, NULL);
+	KUNIT_EXPECT_EQ(test, nr_found(file_folio), 0);
+}
+
+/* Beside a lazy folio in the same VMA. */
+static void resolve_large(struct kunit *test)
+{
+	const unsigned long large_addr = AREA + LARGE_PAGES * PAGE_SIZE;
+	struct vm_area_struct *vma = map_area(test);
+	struct folio *small, *large;
+
+	small = fault(test, current->mm, AREA);
+	expect_lazy_vma(test, vma);
+	large = fault_large(test, vma, large_addr);
+
+	KUNIT_EXPECT_EQ(test, vma_state(vma), ANON_VMA_TREE_UPGRADED);
+	expect_lazy(test, small, vma, AREA);
+	expect_regular(test, large, vma_anon_vma(vma), LARGE_PAGES);
+	expect_rmap(test, small, anon_rmap_from_vma(vma));
+	expect_rmap(test, large, anon_rmap_from_anon_vma(vma_anon_vma(vma)));
+}
+
+static void resolve_hugetlb(struct kunit *test)
+{
+	struct vm_area_struct *vma = map_hugetlb(test);
+	struct folio *folio = fault_any(test, current->mm, AREA, FOLL_WRITE);
+
+	KUNIT_EXPECT_TRUE(test, folio_test_hugetlb(folio));
+	KUNIT_EXPECT_EQ(test, vma_state(vma), ANON_VMA_TREE_REGULAR);
+	KUNIT_ASSERT_NOT_NULL(test, vma_anon_vma(vma));
+	expect_regular(test, folio, vma_anon_vma(vma), 1);
+	expect_rmap(test, folio, anon_rmap_from_anon_vma(vma_anon_vma(vma)));
 }
 
 /* What was found last is looked at first, as long as it is there. */
@@ -1510,6 +2125,16 @@ static void resolve_unmapped(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, folio_anon_rmap_is_stale(folio));
 	KUNIT_EXPECT_FALSE(test, folio_anon_rmap_is_stale(other));
 	expect_lazy(test, other, vma, AREA);
+	expect_rmap(test, other, anon_rmap_from_vma(vma));
+
+	/* Nor does it matter if a swap cache keeps it. Locked: nobody looks there. */
+	folio_lock(folio);
+	folio_set_swapcache(folio);
+	KUNIT_EXPECT_EQ(test, folio_test_swapcache(folio), IS_ENABLED(CONFIG_SWAP));
+	expect_rmap_locked(test, folio, NULL);
+	KUNIT_EXPECT_TRUE(test, folio_anon_rmap_is_stale(folio));
+	folio_clear_swapcache(folio);
+	folio_unlock(folio);
 }
 
 /*
@@ -1644,6 +2269,8 @@ static struct kunit_case anon_vma_lazy_test_cases[] = {
 	KUNIT_CASE_PARAM(prepare_refused, refusals_gen_params),
 	KUNIT_CASE_PARAM(fork_refused, refusals_gen_params),
 	KUNIT_CASE(mapping_decision),
+	KUNIT_CASE(mapping_bugs),
+	KUNIT_CASE(mapping_device),
 	KUNIT_CASE(mapping_kinds),
 	KUNIT_CASE(first_fault),
 	KUNIT_CASE(first_fault_switched_off),
@@ -1654,6 +2281,7 @@ static struct kunit_case anon_vma_lazy_test_cases[] = {
 	KUNIT_CASE(upgrade_others),
 	KUNIT_CASE(upgraded_to_regular),
 	KUNIT_CASE(others_stay_irregular),
+	KUNIT_CASE_PARAM(unlink, unlinks_gen_params),
 	KUNIT_CASE(folio_stays_lazy),
 	KUNIT_CASE(fork_upgrades_parent),
 	KUNIT_CASE(fork_shares),
@@ -1667,11 +2295,20 @@ static struct kunit_case anon_vma_lazy_test_cases[] = {
 	KUNIT_CASE(reuse_makes_lazy),
 	KUNIT_CASE(upgrade_shares),
 	KUNIT_CASE(upgrade_shares_not),
+	KUNIT_CASE(upgrade_parent_shares),
 	KUNIT_CASE(upgrade_too_late),
 	KUNIT_CASE_PARAM(split_and_merge, merges_gen_params),
 	KUNIT_CASE_SLOW(back_in_parent),
 	KUNIT_CASE_SLOW(back_in_child),
+	KUNIT_CASE_SLOW(back_in_upgraded),
+	KUNIT_CASE_SLOW(back_half_way),
+	KUNIT_CASE_SLOW(back_not_large),
 	KUNIT_CASE(resolve_locks),
+	KUNIT_CASE(resolve_get),
+	KUNIT_CASE_PARAM(resolve_tag, tags_gen_params),
+	KUNIT_CASE(resolve_file),
+	KUNIT_CASE(resolve_large),
+	KUNIT_CASE(resolve_hugetlb),
 	KUNIT_CASE(resolve_hint),
 	KUNIT_CASE(resolve_write_locked),
 	KUNIT_CASE(resolve_no_vma),
