@@ -1420,6 +1420,33 @@ static void upgrade_orphan(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, chain_length(child), 1);
 }
 
+/* Of two that could be taken over it takes one. */
+static void upgrade_orphans(struct kunit *test)
+{
+	struct anon_vma *anon_vma[3];
+	struct vm_area_struct *vma[4];
+
+	vma[0] = map_area(test);
+	for (int i = 0; i < 3; i++) {
+		fault(test, vma[i]->vm_mm, AREA);
+		vma[i + 1] = fork_vma(test, vma[i], true);
+		anon_vma[i] = vma_anon_vma(vma[i]);
+	}
+	switch_off();
+	KUNIT_ASSERT_EQ(test, vm_munmap(AREA, AREA_SIZE), 0);
+	kunit_release_action(test, put_mm, vma[1]->vm_mm);
+	kunit_release_action(test, put_mm, vma[2]->vm_mm);
+
+	/* The root counts itself as a child. */
+	KUNIT_ASSERT_EQ(test, upgrade(vma[3]), 0);
+	KUNIT_EXPECT_EQ(test, vma_state(vma[3]), ANON_VMA_TREE_UPGRADED);
+	KUNIT_EXPECT_EQ(test, vma_anon_vma(vma[3])->num_active_vmas, 1);
+	KUNIT_EXPECT_EQ(test, anon_vma[0]->num_active_vmas, 0);
+	KUNIT_EXPECT_EQ(test, anon_vma[1]->num_active_vmas +
+			      anon_vma[2]->num_active_vmas, 1);
+	KUNIT_EXPECT_EQ(test, chain_length(vma[3]), 3);
+}
+
 /* A write fault that finds the page exclusive takes it over as it is. */
 static void reuse_makes_lazy(struct kunit *test)
 {
@@ -2292,6 +2319,7 @@ static struct kunit_case anon_vma_lazy_test_cases[] = {
 	KUNIT_CASE(fork_nothing),
 	KUNIT_CASE(upgrade_parent),
 	KUNIT_CASE(upgrade_orphan),
+	KUNIT_CASE(upgrade_orphans),
 	KUNIT_CASE(reuse_makes_lazy),
 	KUNIT_CASE(upgrade_shares),
 	KUNIT_CASE(upgrade_shares_not),
