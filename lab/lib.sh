@@ -228,6 +228,6 @@ code_hash()
 		while read -r file; do
 			echo "$file $(code "$top/$file" | sha256sum)"
 		done < <(for patch in "$top"/patches/[0-9]*.patch; do patch_adds "$patch"; done |
-			grep -vE '^(Documentation|tools/testing)/')
+			grep -vE '^(Documentation|mm/tests|tools/testing)/')
 	} | sha256sum | cut -c1-12
 }

@@ -95,8 +95,10 @@ labgit -C "$linux" checkout -q -f --detach "refs/lab/mutants-$tree"
 # Those that were killed in this code, by these tests, as lines of the table. The
 # model is quick.
 killed_before=$LAB_BUILD/killed-$(code_hash)-$(
-	{ diffs "$lab"/mutants/*.patch; cat "$top"/tools/testing/{selftests/mm,vma/tests}/anon_vma_lazy*.c; } |
-		sha256sum | cut -c1-12)
+	{
+		diffs "$lab"/mutants/*.patch
+		cat "$top"/{mm/tests,tools/testing/{selftests/mm,vma/tests}}/anon_vma_lazy*.c
+	} | sha256sum | cut -c1-12)
 find "$LAB_BUILD" -maxdepth 1 -name 'killed-*' ! -path "$killed_before" -delete
 touch "$killed_before"
 
