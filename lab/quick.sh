@@ -84,9 +84,9 @@ if [ "${compile[*]}" != "$(cat "$out.$program.made" 2>/dev/null)" ] ||
 		"$headers/usr/include" "$tree/tools/include/uapi" -type f \
 		-newer "$out.$program.made" -print -quit)" ]; then
 	rm -f "$out.$program.made"
-	touch "$out.$program.making"
-	step 300 "$out.build.log" "quick.sh: building $program" "${compile[@]}"
+	# As old as what is compiled, should that change meanwhile
 	echo "${compile[*]}" >"$out.$program.making"
+	step 300 "$out.build.log" "quick.sh: building $program" "${compile[@]}"
 	mv "$out.$program.making" "$out.$program.made"
 fi
 "$lab/initramfs.sh" -a "$arch" -o "$out.cpio" "$out.$program"

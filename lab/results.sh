@@ -64,9 +64,9 @@ long()
 		what["mutants"] = "each rule broken: tests that find out"
 		what["kselftest"] = "the mm selftests, compared with the unpatched kernel"
 		what["static"] = "compilers, sparse, coccinelle, kernel-doc, sphinx: nothing new"
-		what["arm64-16k"] = "the quick suite on arm64 with pages of 16 kB"
-		what["arm64-64k"] = "the quick suite on arm64 with pages of 64 kB"
-		what["arm64-mte"] = "the quick suite on arm64 with MTE"
+		what["arm64-16k"] = "KUnit and the quick suite on arm64 with pages of 16 kB"
+		what["arm64-64k"] = "KUnit and the quick suite on arm64 with pages of 64 kB"
+		what["arm64-mte"] = "KUnit and the quick suite on arm64 with MTE"
 		n = split("lockdep failslab kasan kcsan rt slub mutants kselftest " \
 			  "static arm64-16k arm64-64k arm64-mte", order, " ")
 		print "| `make test-long STEPS=` | what | seconds | result |"

@@ -92,8 +92,7 @@ for run in "${runs[@]}"; do
 		continue
 	fi
 	args=(-n "long-$name" -P anon_vma_lazy_stress -m "$mem" -t $((seconds * 2 + 300))
-		-O -t -O "$seconds" -O -s -O "$seed")
-	args+=(-O "-$options")
+		-O -t -O "$seconds" -O -s -O "$seed" -O "-$options")
 	[ "$words" = - ] || args+=(-c "$words")
 	result=passed
 	"$lab/quick.sh" "${args[@]}" "$kernel" >"$tmp/out" 2>"$tmp/err" || result=failed

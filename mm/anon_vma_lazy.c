@@ -332,8 +332,8 @@ int __vma_upgrade_anon_vma_lazy(struct vm_area_struct *vma,
  *
  * Context: No VMA lock held, nor the mmap_lock, which is taken for read. May sleep.
  *
- * Return: 0 if nothing lazy was seen there or is any more; what is there now
- * may be. -ENOMEM.
+ * Return: 0 if what was there is not lazy, or nothing was. Another VMA may be in its
+ * place by now. -ENOMEM if there is no memory for an anon_vma.
  */
 int mm_upgrade_anon_vma_lazy(struct mm_struct *mm, unsigned long address,
 			     enum anon_vma_lazy_cause cause)

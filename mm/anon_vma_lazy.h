@@ -560,7 +560,7 @@ vma_anon_mapping(const struct folio *folio, const struct vm_area_struct *vma,
 /**
  * vma_ksm_anon_vma() - which anon_vma finds a page that KSM is about to merge?
  * @vma: The VMA that maps it and owns an anon_vma.
- * @page: The page, KSM's already if @vma was forked.
+ * @page: The page. It is KSM's already where a merged one was inherited.
  *
  * Where there is the option a VMA may have been given its anon_vma after it was
  * forked itself: then its children, with which it may share the page, are on the
@@ -574,6 +574,8 @@ static inline struct anon_vma *vma_ksm_anon_vma(const struct vm_area_struct *vma
 						const struct page *page)
 {
 	struct anon_vma *anon_vma = vma_anon_vma(vma);
+
+	mmap_assert_locked(vma->vm_mm);
 
 	if (!IS_ENABLED(CONFIG_ANON_VMA_LAZY) || PageAnonExclusive(page))
 		return anon_vma;

@@ -610,8 +610,6 @@ static bool churn(int n)
 	return true;
 }
 
-/* NUMA */
-
 /* Many small VMAs that are not merged */
 #define NR_VMAS	200
 
@@ -630,6 +628,8 @@ static bool check_many(char *p, size_t n, unsigned int unused)
 			return false;
 	return true;
 }
+
+/* NUMA */
 
 static bool have_node1(void)
 {
@@ -712,7 +712,7 @@ static bool ksm_merge(char *p, size_t n, unsigned int unused)
 	return nr >= (long)n;
 }
 
-/* Large folios */
+/* Whatever has to find a page */
 
 /* By migration, in both directions, and by reclaim */
 static bool found(char *p, size_t n, unsigned int tag)
@@ -736,6 +736,8 @@ static bool found_by_all(char *p, size_t n, unsigned int tag)
 	       ksm_merge(p, n, 0) && check_same(p, n, TAG3) && reclaim_all(p, n) &&
 	       check_same(p, n, TAG3);
 }
+
+/* Large folios */
 
 static unsigned long pfn_of(char *p)
 {
@@ -1484,8 +1486,7 @@ TEST_F_TIMEOUT(lazy, generations_orders, 120)
 {
 	int order[4];
 
-	/* As ever: the youngest first, the oldest first, and two others. */
-	for (int nth = 0; nth < 24; nth += variant->on ? 1 : 6) {
+	for (int nth = 0; nth < 24; nth++) {
 		order_of_four(nth, order);
 		note("%d %d %d %d", order[0], order[1], order[2], order[3]);
 		ASSERT_TRUE(generations(order, 4));
@@ -3227,8 +3228,8 @@ TEST_F_TIMEOUT(lazy, contended, 60)
 /* Between the nodes, in whichever of two places they are */
 static void *keep_travelling(void *arg)
 {
-	char * const places[] = { ((struct writer *)arg)->p, at(2000) };
 	struct writer *w = arg;
+	char * const places[] = { w->p, at(2000) };
 	int nodes[w->n], status[w->n];
 
 	for (int node = 1; !__atomic_load_n(&w->stop, __ATOMIC_RELAXED); node = !node) {
