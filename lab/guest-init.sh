@@ -1,7 +1,7 @@
 #!/bin/sh
 # guest-init.sh: /init of the lab's initramfs. Sets the guest up, runs
 # /lab/script with its output on the result line, reports its exit status and
-# powers off.
+# resets the machine, which ends a QEMU with -no-reboot: powering off takes ACPI.
 #
 # Words on the kernel command line, all set by boot.sh:
 #   lab.result=DEV   serial line for the command's standard output
@@ -55,14 +55,14 @@ run()
 
 # A real userland stays as its packages made it. All that is ours goes into
 # /run, which survives the switch: /run/lab, and one unit that runs after
-# multi-user.target and powers off. Its shell is static and small: it counts
+# multi-user.target and resets. Its shell is static and small: it counts
 # with the system that is measured.
 switch_to_disk()
 {
 	mkdir -p /root
 	if ! mount -o rw "$1" /root; then
 		echo "guest-init: cannot mount $1: kernel without virtio-blk or ext4?" >&2
-		poweroff -f
+		reboot -f
 	fi
 	units=/run/systemd/system
 	mkdir -p $units/multi-user.target.wants
@@ -78,7 +78,7 @@ stty -F $result raw -echo
 	printf '\\nlab-exit %d\\n' \$?
 } >$result
 sync
-/run/lab/busybox poweroff -f
+/run/lab/busybox reboot -f
 END
 	chmod +x /run/lab/run
 	cat >$units/lab.service <<END
@@ -120,4 +120,4 @@ else
 	run
 fi
 sync
-poweroff -f
+reboot -f

@@ -2,7 +2,8 @@
 # selftests.sh: the kernel's own mm selftests, before and after. Builds those
 # that lean on reverse mapping once, from the source with the series, runs them on
 # the kernel without it and on the one with it, there with vm.anon_vma_lazy=1
-# and 0, and compares case by case. One line for each program and value:
+# and 0, and compares case by case; with -o without the first of the kernels. One
+# line for each program and value:
 #
 #   ok - selftest PROGRAM, lazy=1: COUNTS
 #   skip - selftest PROGRAM, lazy=1: REASON       (nothing but skipped cases)
@@ -23,6 +24,7 @@ usage()
 	cat <<'USAGE'
 usage: selftests.sh [option...] [KERNEL]
        selftests.sh -C BEFORE AFTER [TABLE]
+       selftests.sh -o -C AFTER
 
 Compares KERNEL (default: that of build/ARCH-debug/) with the same
 configuration without the series. Results go to standard output, what the
@@ -35,6 +37,8 @@ kept in the cache, for as long as neither it nor a program changes.
   -b KERNEL   the kernel without the series (default: BASE=1 CONFIG=debug
               kernel.sh)
   -f          run that one even if its results are in the cache
+  -o          do without it: compare vm.anon_vma_lazy=1 with 0, where nothing
+              may fail either. It takes as long to build as KERNEL.
   -t SECONDS  time-out of each guest (default 900; with -a 7200)
   -n NAME     files are called build/NAME.*, default selftests; with -a kselftest
   -C          only compare two files that guests gave (build/NAME.*.tap)
@@ -130,15 +134,27 @@ all_programs=(
 	"memory-failure 300"
 )
 
-# compare BEFORE AFTER [STATUS [TABLE]]: two guests' outputs in, lines out.
-# STATUS is boot.sh's of the second guest, TABLE a file for the three columns.
+# off FILE: what a guest gave with 0, as if it had given that with 1, too.
+off()
+{
+	local value
+	for value in 1 0; do
+		awk -v value=$value '
+			/^# lab-run / { off = $3 == 0; $3 = value; $4 = "absent" }
+			off' "$1"
+	done
+}
+
+# compare BEFORE AFTER [STATUS [TABLE]]: two guests' outputs in, lines out. With
+# $own the first is what off() gave. STATUS is boot.sh's of the second guest, TABLE a file for the three columns.
 compare()
 {
-	awk -v OFS='\t' -v err=/dev/stderr -v status="${3-}" -v table="${4-}" '
+	awk -v OFS='\t' -v err=/dev/stderr -v status="${3-}" -v table="${4-}" -v own="$own" '
 	BEGIN {
 		# The higher the better; nothing at all is 0.
 		split("crash timeout fail skip xfail pass", word, " ")
 		for (i in word) rank[word[i]] = i + 0
+		base = own ? "with 0" : "without the series"
 	}
 	# A case is known by what is said when it begins, or else by its verdict,
 	# which may differ with the outcome.
@@ -167,6 +183,8 @@ compare()
 	function note(key, what, why)
 	{
 		if (file == 1) {
+			# A failure without the series is not its fault; one with 0 is.
+			if (own && rank[what] <= rank["fail"]) what = "pass"
 			# Run twice: what is not steady, or not always there, is no measure.
 			seen[program, key]++
 			if (!((program, key) in before)) {
@@ -287,7 +305,7 @@ compare()
 						first = key[i]
 				} else if (rank[new] < rank[old]) {
 					why = reason[run, key[i]]
-					worse(key[i] ": " old " without the series, " new " with it" \
+					worse(key[i] ": " old " " base ", " new (own ? "" : " with it") \
 						(why == "" ? "" : " (" why ")"), output[run, key[i]])
 				}
 				if (key[i] != "its end") n[new]++
@@ -304,15 +322,15 @@ compare()
 				new = after(run, key[i])
 				n[new]++
 				if (new != "" && rank[new] <= rank["fail"])
-					worse(key[i] ": " new ", unknown without the series", output[run, key[i]])
+					worse(key[i] ": " new ", unknown " base, output[run, key[i]])
 			}
 			if (bad > was) continue
 			same = ""
 			for (i = 5; i >= 1; i--)
 				if (n[word[i]]) same = same ", " n[word[i]] " " word[i]
-			same = substr(same, 3) (same == "" ? "" : " as without the series")
+			same = substr(same, 3) (same == "" ? "" : " as " base)
 			if (unsteady[program])
-				same = same (same == "" ? "" : "; ") unsteady[program] " unsteady without it"
+				same = same (same == "" ? "" : "; ") unsteady[program] " unsteady " (own ? base : "without it")
 			if (!n["pass"]) {
 				print "skip - " title same " (" skipped ")"
 			} else {
@@ -339,12 +357,13 @@ compare()
 	}' "$1" "$2"
 }
 
-kernel='' base_kernel='' force='' limit='' name='' only='' all=''
-while getopts ab:ft:n:Ch opt; do
+kernel='' base_kernel='' force='' limit='' name='' only='' all='' own=''
+while getopts ab:fot:n:Ch opt; do
 	case $opt in
 	a) all=1 ;;
 	b) base_kernel=$OPTARG ;;
 	f) force=1 ;;
+	o) own=1 ;;
 	t) limit=$OPTARG ;;
 	n) name=$OPTARG ;;
 	C) only=1 ;;
@@ -353,6 +372,10 @@ while getopts ab:ft:n:Ch opt; do
 	esac
 done
 shift $((OPTIND - 1))
+if [ -n "$only" ] && [ -n "$own" ] && [ $# -eq 1 ]; then
+	compare <(off "$1") "$1"
+	exit
+fi
 if [ -n "$only" ]; then
 	[ $# -eq 2 ] || [ $# -eq 3 ] || { usage >&2; exit 2; }
 	compare "$1" "$2" "" "${3-}"
@@ -373,8 +396,10 @@ need_tools make "${cross}gcc" cpio
 out=$build/$name
 mkdir -p "$build"
 lock "$out.lock"
-[ -n "$base_kernel" ] || base_kernel=$(BASE=1 CONFIG=debug "$lab/kernel.sh")
-[ -r "$base_kernel" ] || die "selftests.sh: no kernel at $base_kernel"
+if [ -z "$own" ]; then
+	[ -n "$base_kernel" ] || base_kernel=$(BASE=1 CONFIG=debug "$lab/kernel.sh")
+	[ -r "$base_kernel" ] || die "selftests.sh: no kernel at $base_kernel"
+fi
 
 # Both kernels run the same programs, those of the series: it has taught merge
 # that more VMAs can be merged if they are lazy.
@@ -477,19 +502,24 @@ guest()
 		-l "$out.$1.console" -o "$out.$1.tap" "$2"
 }
 
-key=$( (cat "$base_kernel" "$out.guest" "$out.bin"/*; declare -f guest) | sha256sum | cut -c1-16)
-known=$cache/selftests/$key.tap
-if [ -n "$force" ] || [ ! -s "$known" ]; then
-	say "selftests.sh: the kernel without the series"
-	guest base "$base_kernel" || die "selftests.sh: the kernel without the series failed: nothing to compare with"
-	mkdir -p "$cache/selftests"
-	cp "$out.base.tap" "$known.tmp"
-	mv "$known.tmp" "$known"
+# The kernel without the series comes first, if it has to.
+if [ -z "$own" ]; then
+	key=$( (cat "$base_kernel" "$out.guest" "$out.bin"/*; declare -f guest) | sha256sum | cut -c1-16)
+	known=$cache/selftests/$key.tap
+	if [ -n "$force" ] || [ ! -s "$known" ]; then
+		say "selftests.sh: the kernel without the series"
+		guest base "$base_kernel" ||
+			die "selftests.sh: the kernel without the series failed: nothing to compare with"
+		mkdir -p "$cache/selftests"
+		cp "$out.base.tap" "$known.tmp"
+		mv "$known.tmp" "$known"
+	fi
+	cp "$known" "$out.base.tap"
 fi
-cp "$known" "$out.base.tap"
 status=0
 guest lazy "$kernel" || status=$?
 [ -e "$out.lazy.tap" ] || : >"$out.lazy.tap"
+[ -z "$own" ] || off "$out.lazy.tap" >"$out.base.tap"
 rc=0
 compare "$out.base.tap" "$out.lazy.tap" "$status" "$table" >"$out.verdicts" 2>"$out.details" || rc=$?
 worse=$(sed -n 's/^not ok - selftest \(.*\), lazy=\([01]\): .*/\2 \1/p' "$out.verdicts" | sort -u)

@@ -19,7 +19,7 @@ steps=(
 	"switch      300 lab/tests/switch.sh"
 	"kunit       300 lab/kunit.sh"
 	"quick      1800 lab/quick.sh"
-	"selftests  3600 lab/selftests.sh"
+	"selftests  3600 lab/selftests.sh -o"
 	"movable     300 lab/quick.sh -n movable -t 240 -c movablecore=768M -O -t -O hwpoison_offline -O -t -O pin_contended"
 	"stress      600 lab/quick.sh -n stress -P anon_vma_lazy_stress -O -t -O 60 -O -o"
 )

@@ -59,9 +59,10 @@ one_run()
 # expect NAME EXIT LINE...: those lines, and not one "not ok" more.
 expect()
 {
-	local name=$1 exit=$2 rc=0 line good=1
+	local name=$1 exit=$2 rc=0 line good=1 files=(-C "$before" "$tmp/after" "$tmp/table")
 	shift 2
-	"$lab/selftests.sh" -C "$before" "$tmp/after" "$tmp/table" >"$tmp/out" 2>"$tmp/err" || rc=$?
+	[ -n "$before" ] || files=(-o -C "$tmp/after")
+	"$lab/selftests.sh" "${files[@]}" >"$tmp/out" 2>"$tmp/err" || rc=$?
 	for line; do
 		grep -qxF -- "$line" "$tmp/out" || good=
 	done
@@ -174,3 +175,20 @@ sed '1,/^# lab-run 0/s/^ok 2 migrate/# &/' "$tmp/before" >"$before"
 sed '/^ok 2 migrate/d; s/ absent / 1 /; s/^# lab-run 0 1/# lab-run 0 0/' "$before" >"$tmp/after"
 expect 'missing once before' 0 \
 	'ok - selftest rmap, lazy=1: 1 pass, 1 skip as without the series; 1 unsteady without it'
+# With -o there is the one guest.
+before=
+sed 's/^not ok/ok/' "$tmp/same" >"$tmp/after"
+expect 'one kernel, no difference' 0 \
+	'ok - selftest rmap, lazy=1: 2 pass, 1 skip as with 0' \
+	'ok - selftest cow, lazy=0: 5 pass, 1 xfail as with 0'
+cp "$tmp/after" "$tmp/same"
+doctor 'one kernel, now fails' 's/^ok 2 migrate/not &/' "$rmap migrate.ksm: pass with 0, fail"
+doctor 'one kernel, now skipped' 's/^ok 1 migrate.*/& # SKIP no node/' \
+	"$rmap migrate.anon: pass with 0, skip (no node)"
+doctor 'one kernel, crashed' '/rmap/,/lab-status/s/^# lab-status 0 .*/# lab-status 139 after 1 s/' \
+	"$rmap its end: pass with 0, crash (status 139)"
+sed 's/^ok 2 migrate/not &/' "$tmp/same" >"$tmp/after"
+expect 'one kernel, fails with 0, too' 1 "$rmap migrate.ksm: pass with 0, fail" \
+	"${rmap/1/0} migrate.ksm: pass with 0, fail"
+sed '/^# lab-run 0/,$d' "$tmp/same" >"$tmp/after"
+expect 'one kernel, ended early' 1 "${not_run[@]/lazy=0/lazy=1}"

@@ -42,9 +42,9 @@ guest()
 	fi
 }
 
-guest "without the option" "$build/$arch-off/$target" "" \
+guest "without the option" "$build/$arch-small-off/$target" "" \
 	"file none" "said " "counters no" "prepares no"
-guest "on by default" "$build/$arch/$target" "" \
+guest "on by default" "$build/$arch-small/$target" "" \
 	"file 1" "said new VMAs are lazy" "counters yes" "prepares yes"
-guest "off at boot" "$build/$arch/$target" "sysctl.vm.anon_vma_lazy=0" \
+guest "off at boot" "$build/$arch-small/$target" "sysctl.vm.anon_vma_lazy=0" \
 	"file 0" "said new VMAs are not lazy" "counters yes" "prepares no"

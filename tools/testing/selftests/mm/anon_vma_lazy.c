@@ -6531,6 +6531,46 @@ TEST_F(counters, fork)
 	EXPECT_TRUE(wait_for_count("again"));
 }
 
+/* Not before the last of those who share it is gone */
+TEST_F(counters, again)
+{
+	struct kid *k, *k2;
+
+	fill(map(8, NR), NR, TAG);
+	k = fork_kid(NULL);
+	k2 = fork_kid(NULL);
+	ASSERT_TRUE(k && k2 && read_counters(counters));
+	quit(k);
+	/* Time for those that can */
+	sleep(1);
+	EXPECT_EQ(counted("again"), 0);
+	quit(k2);
+	EXPECT_TRUE(wait_for_count("again"));
+	EXPECT_TRUE(counted_only(""));
+}
+
+/* With the switch at 0 none of those moves that other processes move, either. */
+TEST_F(counters, off)
+{
+	static const char * const names[] = { "prepared", "again", "walk" };
+	char *p = map(8, NR);
+	struct kid *k;
+
+	ASSERT_TRUE(put(SWITCH, "0"));
+	ASSERT_TRUE(read_counters(counters));
+	fill(p, NR, TAG);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	ASSERT_TRUE(in(k, check, p, NR, TAG));
+	quit(k);
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+	sleep(1);
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		note("%s", names[i]);
+		EXPECT_EQ(counted(names[i]), 0);
+	}
+}
+
 /* What the child has not written it passes on without an anon_vma of its own. */
 TEST_F(counters, fork_unwritten)
 {
