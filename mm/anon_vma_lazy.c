@@ -180,6 +180,7 @@ bool vma_fork_anon_vma_lazy(struct vm_area_struct *vma,
  * any more, as maybe_reuse_anon_vma() does at fork: a chain of forks must not
  * grow a chain of anon_vmas. @parent is one on the chain.
  *
+ * Context: mmap_lock held, for read at least. May sleep.
  * Returns true if @vma owns an anon_vma now, this or another thread's.
  */
 static bool anon_vma_reuse_ancestor(struct vm_area_struct *vma,
@@ -280,6 +281,7 @@ int anon_vma_prepare_child(struct vm_area_struct *vma, struct anon_vma *parent)
 	return 0;
 }
 
+/* Any context */
 static void count_upgrade(const struct vm_area_struct *vma,
 			  enum anon_vma_lazy_cause cause)
 {
@@ -435,7 +437,8 @@ void __folio_make_anon_regular(struct folio *folio, struct vm_area_struct *vma,
 
 /*
  * The folio that @pte maps, a device exclusive entry included, in a VMA that may
- * hold lazy folios. NULL if that is none: nothing lazy is special.
+ * hold lazy folios. NULL if that is none: nothing lazy is special. The PTE lock
+ * is held.
  */
 static inline struct folio *pte_mapped_folio(pte_t pte)
 {
@@ -489,6 +492,7 @@ void move_ptes_anon_vma_lazy(struct vm_area_struct *old, unsigned long old_addr,
 	}
 }
 
+/* Of walks with the VMA write lock, takes the PTE lock */
 static int make_anon_regular_pmd_entry(pmd_t *pmd, unsigned long addr,
 				       unsigned long end, struct mm_walk *walk)
 {
@@ -538,6 +542,7 @@ void vma_make_anon_regular(struct vm_area_struct *vma,
 	vma_set_anon_regular(vma);
 }
 
+/* Of walks with the VMA write lock, takes the PTE lock */
 static int find_anon_lazy_pmd_entry(pmd_t *pmd, unsigned long addr,
 				    unsigned long end, struct mm_walk *walk)
 {
@@ -653,6 +658,7 @@ static int leaf_pte_can_be_lazy(pte_t pte)
 	return err;
 }
 
+/* Of walks with the VMA write lock, takes the PTE lock and folio locks, if free */
 static int make_anon_lazy_pmd_entry(pmd_t *pmd, unsigned long addr,
 				    unsigned long end, struct mm_walk *walk)
 {

@@ -13,7 +13,7 @@
  *			      becomes regular.
  * @ANON_VMA_LAZY_FORK: It is to be shared with a child.
  * @ANON_VMA_LAZY_LARGE: A large folio is to be mapped, which is never lazy.
- * @ANON_VMA_LAZY_SIZE: The VMA has grown past ANON_VMA_LAZY_MAX.
+ * @ANON_VMA_LAZY_SIZE: The VMA has grown to ANON_VMA_LAZY_MAX.
  * @ANON_VMA_LAZY_MREMAP: It moves with what others may share.
  * @ANON_VMA_LAZY_SWAP: A folio that may be shared is swapped in.
  * @ANON_VMA_LAZY_KSM: Its pages are to be merged.

@@ -6490,6 +6490,7 @@ TEST_F(counters, prepared)
 	ASSERT_TRUE(swap_out(p, NR, 0));
 	EXPECT_GE(counted("walk"), NR);
 	EXPECT_TRUE(counted_only(""));
+	EXPECT_EQ(counted("again"), 0);
 	/* Nothing more becomes lazy. */
 	ASSERT_TRUE(put(SWITCH, "0"));
 	ASSERT_TRUE(read_counters(counters));
@@ -6527,6 +6528,8 @@ TEST_F(counters, fork)
 	EXPECT_GE(counted("prepared"), 1);
 	EXPECT_GE(counted("regular_fork"), NR);
 	EXPECT_TRUE(counted_only(" upgrade_fork regular_fork "));
+	EXPECT_EQ(counted("walk"), 0);
+	EXPECT_EQ(counted("again"), 0);
 	quit(k);
 	EXPECT_TRUE(wait_for_count("again"));
 }
@@ -6670,6 +6673,68 @@ TEST_F(counters, large)
 		SKIP(return, "no large folio to be had");
 	EXPECT_EQ(counted("upgrade_large"), 1);
 	EXPECT_TRUE(counted_only(" upgrade_large "));
+}
+
+/* As anon.mthp_swapin: what was swapped out small comes back large. */
+TEST_F(counters, large_swapin)
+{
+	char *p = map(16, 2 * NR), *q;
+	size_t slot;
+
+	fill(p, 2 * NR, TAG);
+	if (!mthp_setup())
+		SKIP(return, "no large folios of that size");
+	ASSERT_TRUE(swap_out(p, 2 * NR, 0));
+	slot = PAGEMAP_PFN(pagemap_entry(p)) >> 5;
+	q = at(112 + slot % NR);
+	ASSERT_TRUE(move(p, 2 * NR, q));
+	ASSERT_TRUE(read_counters(counters));
+	ASSERT_TRUE(check(q, 2 * NR, TAG));
+	if (!is_large(at(128)))
+		SKIP(return, "no large folio to be had");
+	EXPECT_EQ(counted("upgrade_large"), 1);
+	EXPECT_TRUE(counted_only(" upgrade_large "));
+}
+
+TEST_F(counters, large_collapse)
+{
+	size_t n = MB(2) / psize();
+	char *p = map(n, n / 2);
+
+	if (!thp_setup())
+		SKIP(return, "no THP of 2 MB");
+	fill(p, n / 4, TAG);
+	map(n + n / 2, n / 2);
+	ASSERT_TRUE(read_counters(counters));
+	if (madvise(p, len(n), MADV_COLLAPSE))
+		SKIP(return, "no collapse: %s", strerror(errno));
+	EXPECT_EQ(counted("upgrade_large"), 1);
+	EXPECT_TRUE(counted_only(" upgrade_large "));
+}
+
+TEST_F(counters, large_uffd_move)
+{
+	size_t n = MB(2) / psize();
+	char *p = map(n, n), *q = map(3 * n, n / 2);
+	int fd = open_uffd(UFFD_FEATURE_MOVE);
+
+	if (fd < 0)
+		SKIP(return, "no UFFDIO_MOVE");
+	if (!thp_setup())
+		SKIP(return, "no THP of 2 MB");
+	fill(q, NR, TAG2);
+	map(3 * n + n / 2, n / 2);
+	ASSERT_EQ(madvise(q, len(n), MADV_DONTNEED), 0);
+	ASSERT_EQ(madvise(p, len(n), MADV_HUGEPAGE), 0);
+	fill(p, n, TAG);
+	if (!is_huge(p))
+		SKIP(return, "no huge page to be had");
+	ASSERT_EQ(uffd_register(fd, q, len(n), true, false, false), 0);
+	ASSERT_TRUE(read_counters(counters));
+	ASSERT_TRUE(uffd_move(fd, q, p, n));
+	EXPECT_EQ(counted("upgrade_large"), 1);
+	EXPECT_TRUE(counted_only(" upgrade_large "));
+	close(fd);
 }
 
 TEST_F(counters, size)
@@ -6958,19 +7023,19 @@ TEST_F_TIMEOUT(counters, contended, 60)
 	sh->kid[++sh->nr_kids].pid = pid;
 	ASSERT_TRUE(read_counters(counters));
 	snprintf(path, sizeof(path), "%s/memory.reclaim", memcg);
-	for (int try = 0; try < 2000; try++) {
-		if (counted("migrate_fail") > 0 &&
-		    counted("contended") > counted("migrate_fail"))
-			break;
+	for (int try = 0; try < 2000 && !counted("contended"); try++)
+		put(path, "100K swappiness=max");
+	EXPECT_TRUE(counted_only(" contended "));
+
+	ASSERT_TRUE(read_counters(counters));
+	for (int try = 0; try < 2000 && !counted("migrate_fail"); try++) {
 		for (int i = 0; i < NR; i++)
 			nodes[i] = try % 2;
 		for (size_t i = 0; i < n; i += NR)
 			move_pages(pid, p + len(i), NR, nodes, status);
-		put(path, "100K swappiness=max");
 	}
-	EXPECT_GT(counted("migrate_fail"), 0);
-	EXPECT_GT(counted("contended"), counted("migrate_fail"));
 	EXPECT_TRUE(counted_only(" contended migrate_fail "));
+	EXPECT_GE(counted("contended"), counted("migrate_fail"));
 }
 
 /* What happens in this process, in an instance of its own until the test ends */
@@ -7034,6 +7099,13 @@ TEST_F_TIMEOUT(counters, tracepoints, 60)
 	ASSERT_NE(fork_kid(NULL), NULL);
 	EXPECT_TRUE(traced("anon_vma_lazy_upgrade: start=0x%lx end=0x%lx cause=fork\n",
 			   start, end));
+	fill(q, n, TAG);
+	map(2000 + n, n);
+	fill(q + len(n), 1, TAG);
+	EXPECT_TRUE(traced("anon_vma_lazy_upgrade: start=0x%lx end=0x%lx cause=size\n",
+			   (unsigned long)q, (unsigned long)q + len(2 * n)));
+	ASSERT_EQ(munmap(q, len(2 * n)), 0);
+	q = map(2000, n);
 
 	fill(q, n, TAG);
 	snprintf(path, sizeof(path), "%s/memory.reclaim", memcg);
