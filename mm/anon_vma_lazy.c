@@ -163,6 +163,7 @@ bool __vma_prepare_anon_vma_lazy(struct vm_area_struct *vma)
 bool vma_fork_anon_vma_lazy(struct vm_area_struct *vma,
 			    const struct vm_area_struct *pvma)
 {
+	mmap_assert_write_locked(vma->vm_mm);
 	mmap_assert_write_locked(pvma->vm_mm);
 
 	if (!anon_vma_lazy_is_enabled() ||
@@ -180,7 +181,6 @@ bool vma_fork_anon_vma_lazy(struct vm_area_struct *vma,
  * any more, as maybe_reuse_anon_vma() does at fork: a chain of forks must not
  * grow a chain of anon_vmas. @parent is one on the chain.
  *
- * Context: mmap_lock held, for read at least. May sleep.
  * Returns true if @vma owns an anon_vma now, this or another thread's.
  */
 static bool anon_vma_reuse_ancestor(struct vm_area_struct *vma,
@@ -188,6 +188,8 @@ static bool anon_vma_reuse_ancestor(struct vm_area_struct *vma,
 {
 	struct mm_struct *mm = vma->vm_mm;
 	struct anon_vma_chain *avc;
+
+	mmap_assert_locked(mm);
 
 	anon_vma_lock_write(parent);
 	/* page_table_lock to protect against threads */
@@ -421,6 +423,8 @@ void __folio_make_anon_regular(struct folio *folio, struct vm_area_struct *vma,
 
 	if (!folio_test_locked(folio))
 		vma_assert_write_locked(vma);
+	else
+		vma_assert_stabilised(vma);
 	VM_WARN_ON_FOLIO(folio_anon_mm_lazy(folio) != vma->vm_mm, folio);
 	/* Lazy in the wrong place can be found, NULL cannot. */
 	if (WARN_ON_ONCE(!anon_vma || vma_is_anon_vma_lazy(vma)))
@@ -534,6 +538,8 @@ static const struct mm_walk_ops make_anon_regular_walk_ops = {
 void vma_make_anon_regular(struct vm_area_struct *vma,
 			   enum anon_vma_lazy_cause cause)
 {
+	vma_assert_write_locked(vma);
+
 	if (anon_vma_tree_state(vma->anon_vma) != ANON_VMA_TREE_UPGRADED)
 		return;
 
@@ -910,6 +916,8 @@ void __anon_vma_left(struct anon_vma *anon_vma, const struct vm_area_struct *vma
 	struct mm_struct *mm = rb_entry(rb_first_cached(&anon_vma->rb_root),
 					struct anon_vma_chain, rb)->vma->vm_mm;
 
+	rwsem_assert_held_write(&anon_vma->root->rwsem);
+
 	/* An exit comes here for each VMA: let only the first look around. */
 	if (mm == vma->vm_mm || !list_empty_careful(&mm->anon_vma_unshared))
 		return;
@@ -1031,6 +1039,41 @@ anon_rmap_t folio_trylock_anon_rmap_lazy(const struct folio *folio)
 			    vma);
 	count_vm_event(ANON_VMA_LAZY_WALK);
 	return anon_rmap_from_vma(vma);
+}
+
+/**
+ * vma_maps_ksm_page() - does a process map a page where an rmap_item leads to?
+ * @vma: The VMA that it leads to.
+ * @mm: The mm of the process.
+ * @page: The KSM page.
+ * @address: The address that the rmap_item names.
+ *
+ * An rmap_item may have the parent of the anon_vma that the merged VMA owns, see
+ * vma_ksm_anon_vma(). That leads to all that was forked from the VMA's parent, and
+ * most of that has nothing to do with the page.
+ *
+ * Context: The folio lock held, and the lock of the rmap_item's anon_vma.
+ *
+ * Return: true if so.
+ */
+bool vma_maps_ksm_page(struct vm_area_struct *vma, const struct mm_struct *mm,
+		       const struct page *page, unsigned long address)
+{
+	struct page_vma_mapped_walk pvmw = {
+		.pfn = page_to_pfn(page),
+		.nr_pages = 1,
+		.vma = vma,
+		.address = address,
+		.flags = PVMW_SYNC,
+	};
+
+	VM_WARN_ON_PAGE(!PageLocked(page), page);
+
+	if (vma->vm_mm != mm || address < vma->vm_start ||
+	    address >= vma->vm_end || !page_vma_mapped_walk(&pvmw))
+		return false;
+	page_vma_mapped_walk_done(&pvmw);
+	return true;
 }
 
 /* Drops and takes the folio lock. mmap_lock is held for read if this succeeds. */

@@ -90,6 +90,8 @@ static inline void mm_init_anon_vma_lazy(struct mm_struct *mm)
 struct vm_area_struct *vma_trylock_read_rcu(struct mm_struct *mm,
 					    unsigned long address);
 anon_rmap_t folio_trylock_anon_rmap_lazy(const struct folio *folio);
+bool vma_maps_ksm_page(struct vm_area_struct *vma, const struct mm_struct *mm,
+		       const struct page *page, unsigned long address);
 int unmap_poisoned_folio_lazy(struct folio *folio, unsigned long pfn,
 			      bool must_kill);
 
@@ -236,6 +238,15 @@ static inline void mm_init_anon_vma_lazy(struct mm_struct *mm)
 static inline anon_rmap_t folio_trylock_anon_rmap_lazy(const struct folio *folio)
 {
 	return NULL;
+}
+
+static inline bool vma_maps_ksm_page(struct vm_area_struct *vma,
+				     const struct mm_struct *mm,
+				     const struct page *page,
+				     unsigned long address)
+{
+	/* Or was forked from one that does */
+	return vma->vm_mm == mm;
 }
 
 static inline int unmap_poisoned_folio_lazy(struct folio *folio,
@@ -672,7 +683,9 @@ static inline bool folio_maybe_same_anon_vma(const struct folio *folio,
 					     const struct vm_area_struct *vma)
 {
 	const struct anon_vma *folio_av = folio_anon_vma(folio);
-	const struct anon_vma *vma_av = vma_anon_vma(vma);
+	/* Another thread may be giving the VMA one, below the same root. */
+	const struct anon_vma *vma_av =
+		anon_vma_tree_anon_vma(READ_ONCE(vma->anon_vma));
 
 	if (folio_test_anon_vma_lazy(folio))
 		return folio_anon_mm_lazy(folio) == vma->vm_mm &&

@@ -3,10 +3,11 @@
 # about the files that the series touches: no more than they say without the series.
 # And get_maintainer.pl finds its section, existing files stay what they are, and so
 # does what the compiler makes of all others with the option off. CHECK: only that, of:
-# kernel-doc size maintainer text coccinelle sparse gcc gcc-off clang sphinx.
+# kernel-doc size maintainer text coccinelle sparse gcc gcc-off i386 nommu clang sphinx.
 #
 # What is compiled is so for x86_64, with the configuration of CONFIG=debug
-# lab/kernel.sh, which the step kernels has built. A complaint is known by its file
+# lab/kernel.sh, which the step kernels has built; and for machines that cannot have
+# the option, of 32 bits or without an MMU. A complaint is known by its file
 # and text, its line may change. The base is only asked where there is something to
 # compare.
 
@@ -82,21 +83,23 @@ verdict()
 }
 
 # objects DIR CONFIG SOURCES MAKE_ARG... WHICH TREE: configures DIR-WHICH with the
-# options of the file CONFIG, and makes what TREE has of SOURCES.
+# options of the file CONFIG, or as CONFIG, a defconfig, and makes what TREE has of
+# SOURCES: files, or folders.
 objects()
 {
 	local dir=$out/$1 config=$2 sources=$3 args=("${@:4:$#-5}") which=${*: -2:1} at=${*: -1}
 	local file targets=()
 	while read -r file; do
-		[ ! -e "$at/$file" ] || targets+=("${file%c}o")
+		[ ! -e "$at/$file" ] || targets+=("${file/%.c/.o}")
 	done <"$sources"
 	args=(timeout 1800 make -s -C "$at" "O=$dir-$which" HOSTCC="ccache gcc" LOCALVERSION=
 		"${args[@]}")
+	local configure=(KCONFIG_ALLCONFIG="$config" allnoconfig)
+	[[ $config = /* ]] || configure=("$config")
 	mkdir -p "$dir-$which"
 	# What is up to date is silent. The compiler's cache repeats what was said.
-	rm -f "${targets[@]/#/$dir-$which/}"
-	"${args[@]}" KCONFIG_ALLCONFIG="$config" allnoconfig &&
-		"${args[@]}" -j"$jobs" -k "${targets[@]}"
+	rm -rf "${targets[@]/#/$dir-$which/}"
+	"${args[@]}" "${configure[@]}" && "${args[@]}" -j"$jobs" -k "${targets[@]}"
 }
 
 # kernel_doc WHICH TREE
@@ -274,6 +277,10 @@ fi
 if has gcc-off gcc; then
 	verdict gcc-off objects gcc-off "$out/config.off" "$out/sources.off" CC="ccache gcc" W=1
 fi
+if has i386 gcc; then
+	printf '%s\n' kernel/fork.c fs/proc/task_mmu.c mm/ >"$out/sources.mm"
+	verdict i386 objects i386 i386_defconfig "$out/sources.mm" ARCH=i386 CC="ccache gcc"
+fi
 
 clang=
 for cc in clang-{30..17} clang; do
@@ -284,6 +291,12 @@ for cc in clang-{30..17} clang; do
 done
 if has clang "$clang"; then
 	verdict clang objects clang "$config" "$out/sources" CC="ccache $clang" W=1
+fi
+# Nothing is linked, so any linker will do. ccache would change the names of headers.
+if has nommu "$clang"; then
+	printf '%s\n' kernel/fork.c mm/ >"$out/sources.nommu"
+	verdict nommu objects nommu nommu_virt_defconfig "$out/sources.nommu" ARCH=riscv \
+		CC="$clang" LLVM_IAS=1 LD=ld
 fi
 if has sphinx sphinx-build; then
 	verdict sphinx sphinx

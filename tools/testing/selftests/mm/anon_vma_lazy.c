@@ -4667,6 +4667,45 @@ TEST_F(lazy, hwpoison_forked)
 }
 
 /*
+ * A merged page that a process shares with its child alone, by way of an anon_vma
+ * that leads to the whole family: only those two are to be told.
+ */
+TEST_F(lazy, hwpoison_ksm)
+{
+	char *p = map(8, NR), *bad = p + len(3);
+	struct kid *k, *c, *other;
+	uint64_t ent;
+
+	if (!ksm_setup())
+		SKIP(return, "no KSM");
+	ASSERT_TRUE(catch_sigbus(NULL, 0, 0));
+	fill_same(p, NR, TAG);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	c = fork_kid(k);
+	ASSERT_NE(c, NULL);
+	other = fork_kid(NULL);
+	ASSERT_NE(other, NULL);
+	fill_same(p, NR, TAG2);
+	ASSERT_TRUE(in(other, fill, p, NR, TAG2));
+	ASSERT_TRUE(in(k, do_advise, p, NR, MADV_MERGEABLE));
+	ASSERT_TRUE(in(k, ksm_merge, p, NR, 0));
+	ASSERT_TRUE(pagemap_range(k->pid, bad, 1, &ent));
+	if (!in(k, do_advise, bad, 1, MADV_HWPOISON))
+		SKIP(return, "no MADV_HWPOISON");
+	EXPECT_TRUE(in(k, poisoned, bad, 1, 0));
+	/* Where it has the page that the others were merged with, maybe not here */
+	EXPECT_GE(sh->bus[2].nr, 1);
+	EXPECT_EQ(sh->bus[0].nr, 0);
+	EXPECT_EQ(sh->bus[3].nr, 0);
+	EXPECT_TRUE(check_same(p, NR, TAG2));
+	EXPECT_TRUE(in(other, check, p, NR, TAG2));
+	quit(c);
+	quit(k);
+	unpoison_memory(PAGEMAP_PFN(ent));
+}
+
+/*
  * Not mapped any more, but in the swap cache: what the page says may be about a
  * process that has another one there by now. Nobody is to be told.
  */
