@@ -3,13 +3,14 @@
 # about the files that the series touches: no more than they say without the series.
 # And get_maintainer.pl finds its section, existing files stay what they are, and so
 # does what the compiler makes of all others with the option off. CHECK: only that, of:
-# kernel-doc size maintainer text coccinelle sparse gcc gcc-off i386 nommu clang sphinx.
+# kernel-doc size maintainer text coccinelle sparse gcc gcc-off tiny i386 nommu clang
+# sphinx.
 #
 # What is compiled is so for x86_64, with the configuration of CONFIG=debug
-# lab/kernel.sh, which the step kernels has built; and for machines that cannot have
-# the option, of 32 bits or without an MMU. A complaint is known by its file
-# and text, its line may change. The base is only asked where there is something to
-# compare.
+# lab/kernel.sh, which the step kernels has built; with next to nothing configured; and
+# for machines that cannot have the option, of 32 bits or without an MMU. A complaint
+# is known by its file and text, its line may change. The base is only asked where
+# there is something to compare.
 
 set -euo pipefail
 # shellcheck source=lab/lib.sh
@@ -277,8 +278,12 @@ fi
 if has gcc-off gcc; then
 	verdict gcc-off objects gcc-off "$out/config.off" "$out/sources.off" CC="ccache gcc" W=1
 fi
+printf '%s\n' kernel/fork.c mm/ >"$out/sources.mm"
+if has tiny gcc; then
+	printf 'CONFIG_%s=y\n' 64BIT SMP EXPERT ANON_VMA_LAZY >"$out/config.tiny"
+	verdict tiny objects tiny "$out/config.tiny" "$out/sources.mm" CC="ccache gcc" W=1
+fi
 if has i386 gcc; then
-	printf '%s\n' kernel/fork.c fs/proc/task_mmu.c mm/ >"$out/sources.mm"
 	verdict i386 objects i386 i386_defconfig "$out/sources.mm" ARCH=i386 CC="ccache gcc"
 fi
 
@@ -294,8 +299,7 @@ if has clang "$clang"; then
 fi
 # Nothing is linked, so any linker will do. ccache would change the names of headers.
 if has nommu "$clang"; then
-	printf '%s\n' kernel/fork.c mm/ >"$out/sources.nommu"
-	verdict nommu objects nommu nommu_virt_defconfig "$out/sources.nommu" ARCH=riscv \
+	verdict nommu objects nommu nommu_virt_defconfig "$out/sources.mm" ARCH=riscv \
 		CC="$clang" LLVM_IAS=1 LD=ld
 fi
 if has sphinx sphinx-build; then
