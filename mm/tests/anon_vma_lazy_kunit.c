@@ -1161,23 +1161,27 @@ static void folio_stays_lazy(struct kunit *test)
 		kunit_skip(test, "no warnings without CONFIG_BUG");
 
 	folio = fault(test, current->mm, AREA);
+	mmap_read_lock(vma->vm_mm);
 	folio_lock(folio);
 	kunit_warning_suppress(test) {
 		folio_make_anon_regular(folio, vma, ANON_VMA_LAZY_MREMAP);
 		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 1);
 	}
 	folio_unlock(folio);
+	mmap_read_unlock(vma->vm_mm);
 	expect_lazy(test, folio, vma, AREA);
 
 	/* It names an anon_vma, but that is its parent's. */
 	child = fork_vma(test, vma, true);
 	folio = fault(test, child->vm_mm, AREA);
+	mmap_read_lock(child->vm_mm);
 	folio_lock(folio);
 	kunit_warning_suppress(test) {
 		folio_make_anon_regular(folio, child, ANON_VMA_LAZY_MREMAP);
 		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 1);
 	}
 	folio_unlock(folio);
+	mmap_read_unlock(child->vm_mm);
 	expect_lazy(test, folio, child, AREA);
 }
 
