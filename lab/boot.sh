@@ -222,9 +222,8 @@ while kill -0 "$qemu_pid" 2>/dev/null; do
 		looked=$SECONDS
 		if grep -q 'Run .*init as init process' "$log"; then
 			looked=
-		elif [ "$(wc -c <"$log")" -eq "$said" ]; then
+		elif [ "$(wc -c <"$log")" -eq "$said" ] && kill "$qemu_pid" 2>/dev/null; then
 			silent=1 looked=
-			kill "$qemu_pid"
 		fi
 		said=$(wc -c <"$log")
 	fi
