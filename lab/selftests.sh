@@ -37,8 +37,9 @@ kept in the cache, for as long as neither it nor a program changes.
   -b KERNEL   the kernel without the series (default: BASE=1 CONFIG=debug
               kernel.sh)
   -f          run that one even if its results are in the cache
-  -o          do without it: compare vm.anon_vma_lazy=1 with 0, where nothing
-              may fail either. It takes as long to build as KERNEL.
+  -o          do without it (and without -a, -b and -f): compare
+              vm.anon_vma_lazy=1 with 0, where nothing may fail either. That
+              kernel takes as long to build as KERNEL.
   -t SECONDS  time-out of each guest (default 900; with -a 7200)
   -n NAME     files are called build/NAME.*, default selftests; with -a kselftest
   -C          only compare two files that guests gave (build/NAME.*.tap)
@@ -146,7 +147,8 @@ off()
 }
 
 # compare BEFORE AFTER [STATUS [TABLE]]: two guests' outputs in, lines out. With
-# $own the first is what off() gave. STATUS is boot.sh's of the second guest, TABLE a file for the three columns.
+# $own the first is what off() gave. STATUS is boot.sh's of the second guest, TABLE
+# a file for the three columns.
 compare()
 {
 	awk -v OFS='\t' -v err=/dev/stderr -v status="${3-}" -v table="${4-}" -v own="$own" '
@@ -372,7 +374,10 @@ while getopts ab:fot:n:Ch opt; do
 	esac
 done
 shift $((OPTIND - 1))
-if [ -n "$only" ] && [ -n "$own" ] && [ $# -eq 1 ]; then
+# There is no column of another kernel then, nor a kernel to name.
+[ -z "$own" ] || [ -z "$all$base_kernel$force" ] || { usage >&2; exit 2; }
+if [ -n "$only" ] && [ -n "$own" ]; then
+	[ $# -eq 1 ] || { usage >&2; exit 2; }
 	compare <(off "$1") "$1"
 	exit
 fi

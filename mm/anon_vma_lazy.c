@@ -1052,7 +1052,8 @@ anon_rmap_t folio_trylock_anon_rmap_lazy(const struct folio *folio)
  * vma_ksm_anon_vma(). That leads to all that was forked from the VMA's parent, and
  * most of that has nothing to do with the page.
  *
- * Context: The folio lock held, and the lock of the rmap_item's anon_vma.
+ * Context: The folio lock held, and the lock of the rmap_item's anon_vma. Takes the
+ * PTE lock.
  *
  * Return: true if so.
  */

@@ -3534,21 +3534,32 @@ TEST_F(anon, mthp)
 
 /*
  * Small pages that lie in swap as a large folio would come back as one, to a VMA that
- * was lazy until then. Which addresses would do depends on where in swap they are.
+ * was lazy until then. Which addresses would do depends on where in swap they are:
+ * have two times NR swapped out and moved to where those at page 128 are such. NULL
+ * if that fails.
  */
+static char *swap_out_to_be_large(char *p)
+{
+	size_t slot;
+	char *q;
+
+	if (!swap_out(p, 2 * NR, 0))
+		return NULL;
+	/* Five bits say which device. */
+	slot = PAGEMAP_PFN(pagemap_entry(p)) >> 5;
+	q = at(112 + slot % NR);
+	return move(p, 2 * NR, q) ? q : NULL;
+}
+
 TEST_F(anon, mthp_swapin)
 {
 	char *p = map(16, 2 * NR), *q;
-	size_t slot;
 
 	fill(p, 2 * NR, TAG);
 	if (!mthp_setup())
 		SKIP(return, "no large folios of that size");
-	ASSERT_TRUE(swap_out(p, 2 * NR, 0));
-	/* Five bits say which device. */
-	slot = PAGEMAP_PFN(pagemap_entry(p)) >> 5;
-	q = at(112 + slot % NR);
-	ASSERT_TRUE(move(p, 2 * NR, q));
+	q = swap_out_to_be_large(p);
+	ASSERT_NE(q, NULL);
 	ASSERT_TRUE(check(q, 2 * NR, TAG));
 	if (!is_large(at(128)))
 		SKIP(return, "no large folio to be had");
@@ -3690,6 +3701,16 @@ static char *map_grown(size_t page)
 	return map(page, MB(2) / psize());
 }
 
+/* The same, but the first @nr pages were filled when it was half as large. */
+static char *map_half_grown(size_t page, size_t nr, unsigned int tag)
+{
+	const size_t half = MB(1) / psize();
+
+	fill(map(page, half), nr, tag);
+	map(page + half, half);
+	return at(page);
+}
+
 static bool thp_setup(void)
 {
 	return read_pmd_pagesize() == MB(2) && tweak(THP "enabled", "madvise") &&
@@ -3726,13 +3747,12 @@ TEST_F(anon, thp_fault)
 TEST_F(anon, collapse)
 {
 	size_t n = MB(2) / psize();
-	char *p = map(n, n / 2);
 	struct kid *k;
+	char *p;
 
 	if (!thp_setup())
 		SKIP(return, "no THP of 2 MB");
-	fill(p, n / 4, TAG);
-	map(n + n / 2, n / 2);
+	p = map_half_grown(n, n / 4, TAG);
 	ASSERT_TRUE(count_vmas(p, n, 1));
 	if (madvise(p, len(n), MADV_COLLAPSE))
 		SKIP(return, "no collapse: %s", strerror(errno));
@@ -4197,15 +4217,13 @@ TEST_F(anon, uffd_move_moved)
 TEST_F(anon, uffd_move_huge)
 {
 	size_t n = MB(2) / psize();
-	char *p = map(n, n), *q = map(3 * n, n / 2);
+	char *p = map(n, n), *q = map_half_grown(3 * n, NR, TAG2);
 	int fd = open_uffd(UFFD_FEATURE_MOVE);
 
 	if (fd < 0)
 		SKIP(return, "no UFFDIO_MOVE");
 	if (!thp_setup())
 		SKIP(return, "no THP of 2 MB");
-	fill(q, NR, TAG2);
-	map(3 * n + n / 2, n / 2);
 	ASSERT_TRUE(count_vmas(q, n, 1));
 	ASSERT_EQ(madvise(q, len(n), MADV_DONTNEED), 0);
 	ASSERT_EQ(madvise(p, len(n), MADV_HUGEPAGE), 0);
@@ -4401,14 +4419,13 @@ TEST_F(anon, collapse_file)
 TEST_F_TIMEOUT(anon, khugepaged, 60)
 {
 	size_t n = MB(2) / psize();
-	char *p = map(n, n / 2);
+	char *p;
 
 	if (!thp_setup() ||
 	    !tweak(THP "khugepaged/scan_sleep_millisecs", "10") ||
 	    !tweak(THP "khugepaged/alloc_sleep_millisecs", "10"))
 		SKIP(return, "no THP of 2 MB");
-	fill(p, NR, TAG);
-	map(n + n / 2, n / 2);
+	p = map_half_grown(n, NR, TAG);
 	ASSERT_EQ(madvise(p, len(n), MADV_HUGEPAGE), 0);
 	for (int try = 0; !is_huge(p) && try < 200; try++)
 		usleep(100000);
@@ -6714,19 +6731,15 @@ TEST_F(counters, large)
 	EXPECT_TRUE(counted_only(" upgrade_large "));
 }
 
-/* As anon.mthp_swapin: what was swapped out small comes back large. */
 TEST_F(counters, large_swapin)
 {
 	char *p = map(16, 2 * NR), *q;
-	size_t slot;
 
 	fill(p, 2 * NR, TAG);
 	if (!mthp_setup())
 		SKIP(return, "no large folios of that size");
-	ASSERT_TRUE(swap_out(p, 2 * NR, 0));
-	slot = PAGEMAP_PFN(pagemap_entry(p)) >> 5;
-	q = at(112 + slot % NR);
-	ASSERT_TRUE(move(p, 2 * NR, q));
+	q = swap_out_to_be_large(p);
+	ASSERT_NE(q, NULL);
 	ASSERT_TRUE(read_counters(counters));
 	ASSERT_TRUE(check(q, 2 * NR, TAG));
 	if (!is_large(at(128)))
@@ -6738,12 +6751,11 @@ TEST_F(counters, large_swapin)
 TEST_F(counters, large_collapse)
 {
 	size_t n = MB(2) / psize();
-	char *p = map(n, n / 2);
+	char *p;
 
 	if (!thp_setup())
 		SKIP(return, "no THP of 2 MB");
-	fill(p, n / 4, TAG);
-	map(n + n / 2, n / 2);
+	p = map_half_grown(n, n / 4, TAG);
 	ASSERT_TRUE(read_counters(counters));
 	if (madvise(p, len(n), MADV_COLLAPSE))
 		SKIP(return, "no collapse: %s", strerror(errno));
@@ -6754,15 +6766,13 @@ TEST_F(counters, large_collapse)
 TEST_F(counters, large_uffd_move)
 {
 	size_t n = MB(2) / psize();
-	char *p = map(n, n), *q = map(3 * n, n / 2);
+	char *p = map(n, n), *q = map_half_grown(3 * n, NR, TAG2);
 	int fd = open_uffd(UFFD_FEATURE_MOVE);
 
 	if (fd < 0)
 		SKIP(return, "no UFFDIO_MOVE");
 	if (!thp_setup())
 		SKIP(return, "no THP of 2 MB");
-	fill(q, NR, TAG2);
-	map(3 * n + n / 2, n / 2);
 	ASSERT_EQ(madvise(q, len(n), MADV_DONTNEED), 0);
 	ASSERT_EQ(madvise(p, len(n), MADV_HUGEPAGE), 0);
 	fill(p, n, TAG);
