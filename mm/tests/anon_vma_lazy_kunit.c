@@ -865,9 +865,9 @@ static void mapping_kinds(struct kunit *test)
 	} mappings[] = {
 		{ "none", 0 },
 		{ "file", NOWHERE, .file = true },
-		{ "anon", NOWHERE + FOLIO_MAPPING_ANON, .anon = true },
-		{ "ksm", NOWHERE + FOLIO_MAPPING_KSM, .anon = true, .ksm = true },
-		{ "lazy", NOWHERE + FOLIO_MAPPING_ANON_VMA_LAZY, .anon = true,
+		{ "anon", NOWHERE | FOLIO_MAPPING_ANON, .anon = true },
+		{ "ksm", NOWHERE | FOLIO_MAPPING_KSM, .anon = true, .ksm = true },
+		{ "lazy", NOWHERE | FOLIO_MAPPING_ANON_VMA_LAZY, .anon = true,
 		  .lazy = true },
 	};
 	struct folio *folio = folio_alloc(GFP_KERNEL, 0);

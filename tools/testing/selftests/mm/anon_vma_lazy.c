@@ -431,26 +431,29 @@ static size_t most_present(char *p, size_t n, const char *what)
 	return most;
 }
 
+/* That reclaim tries once. @nr should not be more than there is: it tries hard then. */
+static void reclaim(size_t nr, const char *how)
+{
+	char path[PATH_MAX + 20], amount[64];
+
+	/*
+	 * Reclaim decides by the sizes of the LRU lists, and those are up to two
+	 * seconds old unless somebody has asked for them.
+	 */
+	snprintf(path, sizeof(path), "%s/memory.stat", memcg);
+	get(path, amount, sizeof(amount));
+	snprintf(path, sizeof(path), "%s/memory.reclaim", memcg);
+	snprintf(amount, sizeof(amount), "%zu%s", len(nr), how);
+	put(path, amount);
+}
+
 static bool reclaim_all(char *p, size_t n)
 {
 	size_t nr = most_present(p, n, NULL), before;
-	char path[PATH_MAX + 20], stat[PATH_MAX + 20], amount[64];
 
-	snprintf(path, sizeof(path), "%s/memory.reclaim", memcg);
-	snprintf(stat, sizeof(stat), "%s/memory.stat", memcg);
 	for (int i = 0; nr && i < 60; i++) {
-		/*
-		 * Reclaim decides by the sizes of the LRU lists, and those are
-		 * up to two seconds old unless somebody has asked for them.
-		 */
-		get(stat, amount, sizeof(amount));
-		/*
-		 * Not more than there is, or the kernel tries very hard first.
-		 * MADV_FREE moves pages to the LRU lists of files.
-		 */
-		snprintf(amount, sizeof(amount), "%zu%s", len(nr),
-			 i % 4 == 3 ? "" : " swappiness=max");
-		put(path, amount);
+		/* MADV_FREE moves pages to the LRU lists of files. */
+		reclaim(nr, i % 4 == 3 ? "" : " swappiness=max");
 		before = nr;
 		nr = most_present(p, n, NULL);
 		if (nr && nr == before) {
@@ -4858,8 +4861,10 @@ TEST_F_TIMEOUT(lazy, hwpoison_reclaim, 60)
 	for (i = 0; i < n; i++)
 		pfn[i] = pfn_of(p + len(i));
 	ASSERT_TRUE(start_writer(&w, p, n));
-	w.pause = 100;
 	i = poison_mapped(p, n);
+	/* Whoever never pauses wins, and so reclaim does not unmap it at once. */
+	reclaim(n - i, " swappiness=max");
+	w.pause = 100;
 	ok = i < n && reclaim_all(p, n);
 	ASSERT_TRUE(stop_writer(&w));
 	if (i == n)
@@ -6717,6 +6722,8 @@ TEST_F(counters, wipeonfork)
 	ASSERT_EQ(madvise(p, len(NR), MADV_WIPEONFORK), 0);
 	k = fork_kid(NULL);
 	ASSERT_NE(k, NULL);
+	/* By now it has written elsewhere what a new process writes. */
+	ASSERT_TRUE(in(k, check_zero, p, NR, 0));
 	ASSERT_TRUE(read_counters(counters));
 	ASSERT_TRUE(in(k, fill, p, NR, TAG2));
 	EXPECT_GE(counted("prepared"), 1);
