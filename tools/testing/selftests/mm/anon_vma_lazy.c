@@ -1543,7 +1543,7 @@ static void __noreturn descend(char *p, int nr)
 	kid_main(1);
 }
 
-TEST_F_TIMEOUT(anon, generations_1000, 90)
+TEST_F_TIMEOUT(anon, generations_1000, 240)
 {
 	const int nr = variant->on ? 1000 : 100;
 	struct kid *k = &sh->kid[1];
@@ -6282,10 +6282,12 @@ static bool do_collapse(char *p, size_t n, unsigned int unused)
 
 static bool starved(struct __test_metadata *_metadata, const char *cache, bool on)
 {
+	/* Small enough to be lazy, with pages of 64 KiB, too */
+	const size_t nr_m = 2 * NR - 1;
 	size_t big = MB(2) / psize();
 	char *p = map(8, NR), *q = map(100, NR), *u = map_prot(116, NR, PROT_READ);
-	char *left = map_prot(84, NR, PROT_READ), *m = map(208, 2 * NR);
-	char *ksm = map(300, NR), *huge = map(4 * big, big / 2), *old = map(400, NR);
+	char *left = map_prot(84, NR, PROT_READ), *m = map(208, nr_m);
+	char *ksm = map(300, NR), *huge = map(8 * big, big / 2), *old = map(400, NR);
 	const bool chain = !strcmp(cache, "anon_vma_chain");
 	bool ok, thp = thp_setup();
 	struct kid *k, *c;
@@ -6310,14 +6312,14 @@ static bool starved(struct __test_metadata *_metadata, const char *cache, bool o
 	fill_same(ksm, NR, TAG);
 	do_advise(ksm, NR, MADV_MERGEABLE);
 	fill(huge, NR, TAG);
-	map(4 * big + big / 2, big / 2);
+	map(8 * big + big / 2, big / 2);
 	tweak(mthp("enabled"), "always");
 
 	if (!starve(cache, true))
 		return false;
 	/* New memory, small or meant to be large */
 	EXPECT_EQ(touch(p + len(NR / 2), NR / 2, TAG + NR / 2), true);
-	EXPECT_EQ(touch(m, 2 * NR, TAG3), on);
+	EXPECT_EQ(touch(m, nr_m, TAG3), on);
 	EXPECT_FALSE(on && is_large(m));
 	/* One that has grown too large to be lazy, and one that is to be huge */
 	EXPECT_EQ(touch(huge + len(big / 2), NR, TAG2), true);
@@ -6361,7 +6363,7 @@ static bool starved(struct __test_metadata *_metadata, const char *cache, bool o
 	EXPECT_TRUE(in(k, check, q + len(NR / 2), NR / 2, TAG2 + NR / 2));
 	if (on) {
 		EXPECT_TRUE(swap_out_and_check(p, NR, TAG));
-		EXPECT_TRUE(swap_out_and_check(m, 2 * NR, TAG3));
+		EXPECT_TRUE(swap_out_and_check(m, nr_m, TAG3));
 	}
 	EXPECT_TRUE(swap_out_and_check(old, NR, TAG3));
 	EXPECT_TRUE(swap_out_and_check(huge, NR, TAG));
