@@ -342,6 +342,21 @@ static uint64_t pagemap_entry(char *p)
 	return pagemap_range(getpid(), p, 1, &ent) ? ent : -1;
 }
 
+/* /proc/kpage@what of a page */
+static unsigned long long read_kpage(const char *what, uint64_t pfn)
+{
+	unsigned long long value = -1;
+	char path[32];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/kpage%s", what);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || pread(fd, &value, 8, pfn * 8) != 8)
+		value = -1;
+	close(fd);
+	return value;
+}
+
 /* Pages of a process whose pagemap entry is not @want under @mask */
 static size_t count_not(pid_t pid, char *p, size_t n, uint64_t mask,
 			uint64_t want, const char *what)
@@ -359,6 +374,11 @@ static size_t count_not(pid_t pid, char *p, size_t n, uint64_t mask,
 		if (what && nr < 8)
 			note("process %d, %p %s: pagemap %016llx", pid,
 			     p + len(i), what, (unsigned long long)ent[i]);
+		if (what && nr < 8 && ent[i] & PM_PRESENT)
+			note("page: flags %llx, mapped %lld times, in cgroup %lld",
+			     read_kpage("flags", PAGEMAP_PFN(ent[i])),
+			     read_kpage("count", PAGEMAP_PFN(ent[i])),
+			     read_kpage("cgroup", PAGEMAP_PFN(ent[i])));
 		nr++;
 	}
 	return nr;
@@ -432,7 +452,7 @@ static size_t most_present(char *p, size_t n, const char *what)
 }
 
 /* That reclaim tries once. @nr should not be more than there is: it tries hard then. */
-static void reclaim(size_t nr, const char *how)
+static void reclaim_once(size_t nr, const char *how)
 {
 	char path[PATH_MAX + 20], amount[64];
 
@@ -453,7 +473,7 @@ static bool reclaim_all(char *p, size_t n)
 
 	for (int i = 0; nr && i < 60; i++) {
 		/* MADV_FREE moves pages to the LRU lists of files. */
-		reclaim(nr, i % 4 == 3 ? "" : " swappiness=max");
+		reclaim_once(nr, i % 4 == 3 ? "" : " swappiness=max");
 		before = nr;
 		nr = most_present(p, n, NULL);
 		if (nr && nr == before) {
@@ -4863,7 +4883,7 @@ TEST_F_TIMEOUT(lazy, hwpoison_reclaim, 60)
 	ASSERT_TRUE(start_writer(&w, p, n));
 	i = poison_mapped(p, n);
 	/* Whoever never pauses wins, and so reclaim does not unmap it at once. */
-	reclaim(n - i, " swappiness=max");
+	reclaim_once(n - i, " swappiness=max");
 	w.pause = 100;
 	ok = i < n && reclaim_all(p, n);
 	ASSERT_TRUE(stop_writer(&w));
