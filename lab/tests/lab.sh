@@ -377,7 +377,7 @@ same 'deps: not root: one line, nothing called' "$(wc -l <"$tmp/err")$(find "$fa
 rm "$fake"/*
 
 no 'bench: a profile of nothing' 'of which CASE' lab/bench.sh -p
-no 'selftests: two measures at once' '' lab/selftests.sh -o -a
+no 'selftests: two measures at once' 'this text' lab/selftests.sh -o -a
 
 # A guest that is hit by QEMU's fault as often as $fake/faults says.
 cat >"$fake/qemu-system-x86_64" <<'END'

@@ -342,19 +342,35 @@ static uint64_t pagemap_entry(char *p)
 	return pagemap_range(getpid(), p, 1, &ent) ? ent : -1;
 }
 
-/* /proc/kpage@what of a page */
-static unsigned long long read_kpage(const char *what, uint64_t pfn)
+/* /proc/kpage@what of a page, 0 if that cannot be read */
+static uint64_t read_kpage(const char *what, unsigned long pfn)
 {
-	unsigned long long value = -1;
+	uint64_t value = 0;
 	char path[32];
 	int fd;
 
 	snprintf(path, sizeof(path), "/proc/kpage%s", what);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || pread(fd, &value, 8, pfn * 8) != 8)
-		value = -1;
+	if (fd < 0)
+		return 0;
+	/* All of these files have eight bytes a page. */
+	if (pageflags_get(pfn, fd, &value))
+		value = 0;
 	close(fd);
 	return value;
+}
+
+/* Why it might not go away. The number of a cgroup is that of its inode. */
+static void note_page(unsigned long pfn)
+{
+	struct stat ours = { 0 };
+
+	stat(memcg, &ours);
+	note("page: flags %llx, mapped %llu times, in cgroup %llu, ours is %llu",
+	     (unsigned long long)read_kpage("flags", pfn),
+	     (unsigned long long)read_kpage("count", pfn),
+	     (unsigned long long)read_kpage("cgroup", pfn),
+	     (unsigned long long)ours.st_ino);
 }
 
 /* Pages of a process whose pagemap entry is not @want under @mask */
@@ -371,14 +387,12 @@ static size_t count_not(pid_t pid, char *p, size_t n, uint64_t mask,
 	for (size_t i = 0; i < n; i++) {
 		if ((ent[i] & mask) == want)
 			continue;
-		if (what && nr < 8)
+		if (what && nr < 8) {
 			note("process %d, %p %s: pagemap %016llx", pid,
 			     p + len(i), what, (unsigned long long)ent[i]);
-		if (what && nr < 8 && ent[i] & PM_PRESENT)
-			note("page: flags %llx, mapped %lld times, in cgroup %lld",
-			     read_kpage("flags", PAGEMAP_PFN(ent[i])),
-			     read_kpage("count", PAGEMAP_PFN(ent[i])),
-			     read_kpage("cgroup", PAGEMAP_PFN(ent[i])));
+			if (ent[i] & PM_PRESENT)
+				note_page(PAGEMAP_PFN(ent[i]));
+		}
 		nr++;
 	}
 	return nr;
@@ -771,15 +785,8 @@ static unsigned long pfn_of(char *p)
 
 static bool is_large(char *p)
 {
-	int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
-	uint64_t flags = 0;
-
-	if (fd < 0)
-		return false;
-	if (pageflags_get(pfn_of(p), fd, &flags))
-		flags = 0;
-	close(fd);
-	return flags & (KPF_COMPOUND_HEAD | KPF_COMPOUND_TAIL);
+	return read_kpage("flags", pfn_of(p)) &
+	       (KPF_COMPOUND_HEAD | KPF_COMPOUND_TAIL);
 }
 
 static bool allow_thp(void)
