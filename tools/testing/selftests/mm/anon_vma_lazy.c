@@ -6908,6 +6908,20 @@ TEST_F(counters, mremap)
 	EXPECT_TRUE(counted_only(" upgrade_mremap regular_mremap "));
 }
 
+/* Pages that were lazy when their VMA grew, and move with their page table */
+TEST_F(counters, mremap_grown)
+{
+	size_t n = MB(2) / psize();
+	char *p = map_half_grown(n, n / 4, TAG);
+
+	fill(p + len(n / 2), 1, TAG2);
+	ASSERT_TRUE(read_counters(counters));
+	ASSERT_TRUE(move(p, n, at(4 * n)));
+	EXPECT_EQ(counted("regular_mremap"), n / 4);
+	EXPECT_TRUE(counted_only(" regular_mremap "));
+	ASSERT_TRUE(swap_out_and_check(at(4 * n), n / 4, TAG));
+}
+
 /*
  * Pages in swap whose entries say that they may be shared, in a VMA that is lazy
  * again as the other process is gone. The counters start from there.
@@ -7066,6 +7080,7 @@ TEST_F(counters, swapoff)
 	ASSERT_TRUE(swap_was_shared(p, NR));
 	ASSERT_TRUE(swap_cycle());
 	EXPECT_GE(counted("upgrade_swap"), 1);
+	EXPECT_TRUE(counted_only(" upgrade_swap "));
 	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
 }
 
@@ -7394,6 +7409,22 @@ TEST_F(anon, exec_huge_argv)
 	if (setrlimit(RLIMIT_STACK, &rl))
 		SKIP(return, "stack limit is too low");
 	ASSERT_EQ(exec_args(40, 100 * 1024), 0);
+}
+
+/* The first of the arguments were lazy when the stack grew too large for that. */
+TEST_F(counters, exec_huge_argv)
+{
+	struct rlimit rl;
+
+	ASSERT_EQ(getrlimit(RLIMIT_STACK, &rl), 0);
+	rl.rlim_cur = MB(64);
+	if (setrlimit(RLIMIT_STACK, &rl))
+		SKIP(return, "stack limit is too low");
+	ASSERT_TRUE(read_counters(counters));
+	ASSERT_EQ(exec_args(1, 16), 0);
+	EXPECT_EQ(counted("regular_mremap"), 0);
+	ASSERT_EQ(exec_args(40, 100 * 1024), 0);
+	EXPECT_GE(counted("regular_mremap"), 1);
 }
 
 int main(int argc, char **argv)
