@@ -203,7 +203,7 @@ series_hash()
 diffs()
 {
 	awk 'FNR == 1 { on = 0 }
-	     /^diff --git / { on = $3 !~ /^a\/(Documentation|tools\/testing|MAINTAINERS|.*Kconfig)/
+	     /^diff --git / { on = $3 !~ /^a\/(Documentation|tools|MAINTAINERS|.*Kconfig)/
 			      file = $3 "\n"
 			      next }
 	     on && /^[-+][^-+]/ && !/^.[ \t]*(\/\*|\*([ \/]|$))/ { printf "%s%s\n", file, $0; file = "" }' "$@"
@@ -218,8 +218,8 @@ code()
 	esac
 }
 
-# Changes when the code of the series does: what the patches say, and the new files
-# but tests.
+# Changes when the kernel's code in the series does: what the patches say, and the new
+# files but tests and tools.
 code_hash()
 {
 	local file
@@ -228,6 +228,6 @@ code_hash()
 		while read -r file; do
 			echo "$file $(code "$top/$file" | sha256sum)"
 		done < <(for patch in "$top"/patches/[0-9]*.patch; do patch_adds "$patch"; done |
-			grep -vE '^(Documentation|mm/tests|tools/testing)/')
+			grep -vE '^(Documentation|mm/tests|tools)/')
 	} | sha256sum | cut -c1-12
 }

@@ -59,7 +59,7 @@
 DEFINE_STATIC_KEY_TRUE(anon_vma_lazy_enabled);
 
 /* Who toggles the switch all the time need not be told each time. */
-static void show_state(void)
+static void show_switch(void)
 {
 	pr_info_ratelimited("new VMAs %s lazy\n",
 			    anon_vma_lazy_is_enabled() ? "are" : "are not");
@@ -73,7 +73,7 @@ static int anon_vma_lazy_sysctl(const struct ctl_table *table, int write,
 	const int err = proc_do_static_key(table, write, buffer, lenp, ppos);
 
 	if (anon_vma_lazy_is_enabled() != was_enabled)
-		show_state();
+		show_switch();
 	return err;
 }
 
@@ -96,7 +96,7 @@ static int __init anon_vma_lazy_init(void)
 	BUILD_BUG_ON(__alignof__(struct vm_area_struct) <= ANON_RMAP_VMA);
 
 	register_sysctl_init("vm", anon_vma_lazy_sysctl_table);
-	show_state();
+	show_switch();
 	return 0;
 }
 late_initcall(anon_vma_lazy_init);
@@ -383,20 +383,13 @@ vm_fault_t __vmf_upgrade_anon_vma_lazy(struct vm_fault *vmf,
  * @vmf: The fault, orig_pte is the swap entry. Its VMA was found to be lazy.
  * @folio: The folio, not locked yet.
  *
- * A large folio is never lazy, nor is one that another process may map. A forked
- * VMA has the anon_vmas of its ancestors for these.
- *
  * Context: As vmf_upgrade_anon_vma_lazy().
  *
  * Return: As vmf_upgrade_anon_vma_lazy().
  */
 vm_fault_t __vmf_prepare_swapin(struct vm_fault *vmf, struct folio *folio)
 {
-	const anon_vma_tree_t tree = READ_ONCE(vmf->vma->anon_vma);
-
-	if (anon_vma_tree_state(tree) != ANON_VMA_TREE_VMA)
-		return 0;
-	if (!folio_test_large(folio) && pte_swp_exclusive(vmf->orig_pte))
+	if (!vma_needs_upgrade_for_swap(vmf->vma, folio, vmf->orig_pte))
 		return 0;
 	return vmf_upgrade_anon_vma_lazy(vmf, folio_test_large(folio) ?
 					 ANON_VMA_LAZY_LARGE : ANON_VMA_LAZY_SWAP);
@@ -597,9 +590,11 @@ static bool anon_vma_has_children(const struct anon_vma *anon_vma)
  * child is linked to, too. So what a zygote has not written since it was forked
  * costs its children one anon_vma_chain less for each VMA.
  *
- * But if a neighbour has an anon_vma that can be shared it is, for the two to be
- * merged. And an anon_vma on the chain that no VMA owns any more is taken over: else
- * the first child that needs one would own the one that all of them are on.
+ * But what KSM may merge is upgraded, so that the pages of KSM which the child
+ * inherits are found by way of this VMA, too, see vma_upgrade_for_ksm(). If a
+ * neighbour has an anon_vma that can be shared it is, for the two to be merged. And
+ * an anon_vma on the chain that no VMA owns any more is taken over: else the first
+ * child that needs one would own the one that all of them are on.
  *
  * Context: mmap_lock held for write, VMA write lock held. May sleep.
  *
@@ -615,6 +610,7 @@ int __vma_share_anon_vma_lazy(struct vm_area_struct *vma)
 	vma_assert_write_locked(vma);
 
 	if (anon_vma_tree_state(vma->anon_vma) != ANON_VMA_TREE_PARENT ||
+	    vma->vm_flags & VM_MERGEABLE ||
 	    walk_page_range_vma(vma, vma->vm_start, vma->vm_end,
 				&find_anon_lazy_walk_ops, NULL) ||
 	    (anon_vma_has_children(anon_vma) && find_mergeable_anon_vma(vma))) {
@@ -1049,7 +1045,7 @@ anon_rmap_t folio_trylock_anon_rmap_lazy(const struct folio *folio)
  * @address: The address that the rmap_item names.
  *
  * An rmap_item may have the parent of the anon_vma that the merged VMA owns, see
- * vma_ksm_anon_vma(). That leads to all that was forked from the VMA's parent, and
+ * vma_upgrade_for_ksm(). That leads to all that was forked from the VMA's parent, and
  * most of that has nothing to do with the page.
  *
  * Context: The folio lock held, and the lock of the rmap_item's anon_vma. Takes the

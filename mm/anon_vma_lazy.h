@@ -569,28 +569,44 @@ vma_anon_mapping(const struct folio *folio, const struct vm_area_struct *vma,
 }
 
 /**
- * vma_ksm_anon_vma() - which anon_vma finds a page that KSM is about to merge?
- * @vma: The VMA that maps it and owns an anon_vma.
- * @page: The page. It is KSM's already where a merged one was inherited.
+ * vma_upgrade_for_ksm() - get the anon_vma that is to find a page of KSM
+ * @vma: The VMA that maps the page which KSM is about to merge.
+ * @page: That page.
+ * @kpage: The page that replaces it, or the same where a merged one was inherited.
+ *	NULL if @page itself is to be KSM's.
+ * @address: Where @page was found in @vma, and is to be found from now on.
+ *
+ * A lazy page goes where mremap() moves it, and may be elsewhere in @vma by now.
  *
  * Where there is the option a VMA may have been given its anon_vma after it was
- * forked itself: then its children, with which it may share the page, are on the
- * parent of that. What is exclusive to the process none of them can map.
+ * forked itself: then its children are on the parent of that. They map what @vma
+ * maps unless it is replaced here, or exclusive to the process. For a page that was
+ * KSM's already the anon_vma of @vma will do: what KSM may look at is upgraded
+ * before it is forked, see __vma_share_anon_vma_lazy().
  *
- * Context: mmap_lock held, for read at least, which keeps the anon_vma.
+ * Context: mmap_lock held, for read at least, which keeps the anon_vma. May sleep.
  *
- * Return: the anon_vma.
+ * Return: the anon_vma. ERR_PTR(-EFAULT) if the page is elsewhere, ERR_PTR(-ENOMEM).
  */
-static inline struct anon_vma *vma_ksm_anon_vma(const struct vm_area_struct *vma,
-						const struct page *page)
+static inline struct anon_vma *vma_upgrade_for_ksm(struct vm_area_struct *vma,
+						   const struct page *page,
+						   const struct page *kpage,
+						   unsigned long address)
 {
-	struct anon_vma *anon_vma = vma_anon_vma(vma);
+	const struct folio *folio = page_folio(page);
+	int err;
 
 	mmap_assert_locked(vma->vm_mm);
 
-	if (!IS_ENABLED(CONFIG_ANON_VMA_LAZY) || PageAnonExclusive(page))
-		return anon_vma;
-	return anon_vma->parent;
+	if (folio_test_anon_vma_lazy(folio) &&
+	    READ_ONCE(folio->index) != address >> PAGE_SHIFT)
+		return ERR_PTR(-EFAULT);
+	err = vma_upgrade_anon_vma_lazy(vma, ANON_VMA_LAZY_KSM);
+	if (err)
+		return ERR_PTR(err);
+	if (!IS_ENABLED(CONFIG_ANON_VMA_LAZY) || kpage || PageAnonExclusive(page))
+		return vma_anon_vma(vma);
+	return vma_anon_vma(vma)->parent;
 }
 
 /**
@@ -605,7 +621,8 @@ static inline struct anon_vma *vma_ksm_anon_vma(const struct vm_area_struct *vma
 static inline bool folio_fits_anon_vma(const struct folio *folio,
 				       const struct vm_area_struct *vma)
 {
-	return !vma_is_anon_vma_lazy(vma) || !folio_is_zone_device(folio);
+	return anon_vma_tree_state(READ_ONCE(vma->anon_vma)) != ANON_VMA_TREE_VMA ||
+		!folio_is_zone_device(folio);
 }
 
 /**
@@ -625,21 +642,42 @@ static inline void anon_vma_left(struct anon_vma *anon_vma,
 }
 
 /**
- * vma_needs_upgrade_for_swap_pte() - must a VMA own an anon_vma to swap in?
+ * vma_needs_upgrade_for_swap() - must a VMA own an anon_vma to swap in?
  * @vma: The VMA.
+ * @folio: The folio that comes back.
  * @pte: The swap entry.
  *
- * For swapoff, and small folios.
+ * A large folio is never lazy, nor is one that another process may map. A forked
+ * VMA has the anon_vmas of its ancestors for these.
  *
  * Context: The mmap_lock held for read, or the VMA lock.
  *
- * Return: true if others may share the folio, and @vma has no anon_vma for it.
+ * Return: true if so.
  */
-static inline bool vma_needs_upgrade_for_swap_pte(const struct vm_area_struct *vma,
-						  pte_t pte)
+static inline bool vma_needs_upgrade_for_swap(const struct vm_area_struct *vma,
+					      const struct folio *folio, pte_t pte)
 {
 	return anon_vma_tree_state(READ_ONCE(vma->anon_vma)) == ANON_VMA_TREE_VMA &&
-		!pte_swp_exclusive(pte);
+		(folio_test_large(folio) || !pte_swp_exclusive(pte));
+}
+
+/**
+ * vma_upgrade_for_swap() - upgrade a VMA if swapoff brings back what is not lazy
+ * @vma: The VMA.
+ * @folio: The folio, not locked yet.
+ * @pte: The swap entry.
+ *
+ * Context: mmap_lock held for read. May sleep.
+ *
+ * Return: 0, or -ENOMEM and nothing has changed.
+ */
+static inline int vma_upgrade_for_swap(struct vm_area_struct *vma,
+				       const struct folio *folio, pte_t pte)
+{
+	if (!vma_needs_upgrade_for_swap(vma, folio, pte))
+		return 0;
+	return vma_upgrade_anon_vma_lazy(vma, folio_test_large(folio) ?
+					 ANON_VMA_LAZY_LARGE : ANON_VMA_LAZY_SWAP);
 }
 
 /**
@@ -673,23 +711,24 @@ static inline anon_rmap_t folio_get_anon_rmap(const struct folio *folio)
  * @vma: The VMA that might map it.
  *
  * Context: @vma is stable. Something keeps the folio's anon_vma: the folio lock
- * together with a mapping or a swap entry in @vma.
+ * together with a mapping or a swap entry in @vma, or the mmap_lock of an mm that
+ * mapped the folio under it.
  *
  * Return: true if the folio belongs to the tree of anon_vmas of @vma or, being
- * lazy, to its mm, where @vma has not moved away from its offsets. Always false
- * for KSM folios, they have neither.
+ * lazy, to its mm, where @vma may hold such: if it was moved, and its offsets are
+ * not addresses, it does not. Always false for KSM folios, they have neither.
  */
 static inline bool folio_maybe_same_anon_vma(const struct folio *folio,
 					     const struct vm_area_struct *vma)
 {
 	const struct anon_vma *folio_av = folio_anon_vma(folio);
-	/* Another thread may be giving the VMA one, below the same root. */
-	const struct anon_vma *vma_av =
-		anon_vma_tree_anon_vma(READ_ONCE(vma->anon_vma));
+	/* Another thread may be giving the VMA an anon_vma, below the same root. */
+	const anon_vma_tree_t tree = READ_ONCE(vma->anon_vma);
+	const struct anon_vma *vma_av = anon_vma_tree_anon_vma(tree);
 
 	if (folio_test_anon_vma_lazy(folio))
 		return folio_anon_mm_lazy(folio) == vma->vm_mm &&
-		       vma_is_address_based(vma);
+		       anon_vma_tree_may_hold_lazy(tree);
 	return folio_av && vma_av && folio_av->root == vma_av->root;
 }
 

@@ -222,6 +222,18 @@ static inline bool vma_is_anon_vma_lazy(const struct vm_area_struct *vma)
 	return anon_vma_tree_is_lazy(READ_ONCE(vma->anon_vma));
 }
 
+/* Is @anon_vma on the chain of a VMA? The chain does not change meanwhile. */
+static inline bool anon_vma_chain_has(const struct vm_area_struct *vma,
+				      const struct anon_vma *anon_vma)
+{
+	const struct anon_vma_chain *avc;
+
+	list_for_each_entry(avc, &vma->anon_vma_chain, same_vma)
+		if (avc->anon_vma == anon_vma)
+			return true;
+	return false;
+}
+
 /**
  * anon_vma_chain_matches() - is the chain of a VMA the same as another's?
  * @vma: The VMA.
@@ -237,25 +249,26 @@ static inline bool anon_vma_chain_matches(struct vm_area_struct *vma,
 					  const struct anon_vma *own)
 {
 	struct mm_struct *mm = vma->vm_mm;
-	struct anon_vma_chain *avc, *old_avc;
+	struct anon_vma_chain *avc;
 	long nr_more = 0;
-	bool ret = true;
+	bool ret;
 
 	/* An upgrade of @vma by another thread adds to its chain. */
 	spin_lock(&mm->page_table_lock);
-	list_for_each_entry(old_avc, &old->anon_vma_chain, same_vma)
+	list_for_each_entry(avc, &old->anon_vma_chain, same_vma)
 		nr_more++;
-	list_for_each_entry(avc, &vma->anon_vma_chain, same_vma) {
-		bool found = false;
-
-		list_for_each_entry(old_avc, &old->anon_vma_chain, same_vma)
-			found |= old_avc->anon_vma == avc->anon_vma;
-		/* What is on our chain already is not what was added. */
-		ret &= found && avc->anon_vma != own;
+	list_for_each_entry(avc, &vma->anon_vma_chain, same_vma)
 		nr_more--;
+	ret = nr_more == !!own;
+	list_for_each_entry(avc, &vma->anon_vma_chain, same_vma) {
+		/* Chains are long where every ancestor lives: no look in vain. */
+		if (!ret)
+			break;
+		/* What is on our chain already is not what was added. */
+		ret = avc->anon_vma != own && anon_vma_chain_has(old, avc->anon_vma);
 	}
 	spin_unlock(&mm->page_table_lock);
-	return ret && nr_more == !!own;
+	return ret;
 }
 
 /**

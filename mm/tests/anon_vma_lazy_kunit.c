@@ -1280,6 +1280,66 @@ static void fork_passes_on(struct kunit *test)
 	expect_regular(test, shared, anon_vma, 4);
 }
 
+/* But for what KSM may merge: its pages are to be found by way of each VMA. */
+static void fork_mergeable(struct kunit *test)
+{
+	struct vm_area_struct *vma = map_area(test), *child, *grandchild;
+
+	fault(test, current->mm, AREA);
+	child = fork_vma(test, vma, true);
+	mmap_write_lock(child->vm_mm);
+	vm_flags_set(child, VM_MERGEABLE);
+	mmap_write_unlock(child->vm_mm);
+	grandchild = fork_vma(test, child, true);
+
+	KUNIT_EXPECT_EQ(test, vma_state(child), ANON_VMA_TREE_REGULAR);
+	KUNIT_EXPECT_PTR_NE(test, vma_anon_vma(child), vma_anon_vma(vma));
+	KUNIT_EXPECT_TRUE(test, is_on_chain(grandchild, vma_anon_vma(child)));
+}
+
+static struct anon_vma *upgrade_for_ksm(struct vm_area_struct *vma,
+					struct folio *folio, struct folio *kfolio,
+					unsigned long address)
+{
+	struct anon_vma *anon_vma;
+
+	mmap_read_lock(vma->vm_mm);
+	anon_vma = vma_upgrade_for_ksm(vma, folio_page(folio, 0),
+				       kfolio ? folio_page(kfolio, 0) : NULL,
+				       address);
+	mmap_read_unlock(vma->vm_mm);
+	return anon_vma;
+}
+
+/* Only a page that becomes KSM's can be one that children of before map. */
+static void upgrade_ksm(struct kunit *test)
+{
+	struct vm_area_struct *vma = map_area(test), *child;
+	struct folio *shared, *own, *other;
+
+	shared = fault(test, current->mm, AREA);
+	other = fault(test, current->mm, AREA + 2 * PAGE_SIZE);
+	child = fork_vma(test, vma, true);
+	own = fault(test, child->vm_mm, AREA + PAGE_SIZE);
+
+	/* Moved while nobody looked, perhaps within the VMA */
+	KUNIT_EXPECT_PTR_EQ(test, upgrade_for_ksm(child, own, NULL, AREA),
+			    ERR_PTR(-EFAULT));
+	KUNIT_EXPECT_EQ(test, vma_state(child), ANON_VMA_TREE_PARENT);
+
+	KUNIT_EXPECT_PTR_EQ(test, upgrade_for_ksm(child, own, NULL, AREA + PAGE_SIZE),
+			    vma_anon_vma(child));
+	KUNIT_EXPECT_EQ(test, vma_state(child), ANON_VMA_TREE_UPGRADED);
+	KUNIT_EXPECT_PTR_NE(test, vma_anon_vma(child), vma_anon_vma(vma));
+
+	KUNIT_EXPECT_PTR_EQ(test, upgrade_for_ksm(child, shared, NULL, AREA),
+			    vma_anon_vma(vma));
+	KUNIT_EXPECT_PTR_EQ(test, upgrade_for_ksm(child, shared, other, AREA),
+			    vma_anon_vma(child));
+	KUNIT_EXPECT_PTR_EQ(test, upgrade_for_ksm(child, shared, shared, AREA),
+			    vma_anon_vma(child));
+}
+
 /* An anon_vma without an owner goes to the VMA that forks, not to its children. */
 static void fork_orphan(struct kunit *test)
 {
@@ -2317,6 +2377,7 @@ static struct kunit_case anon_vma_lazy_test_cases[] = {
 	KUNIT_CASE(fork_upgrades_parent),
 	KUNIT_CASE(fork_shares),
 	KUNIT_CASE(fork_passes_on),
+	KUNIT_CASE(fork_mergeable),
 	KUNIT_CASE(fork_orphan),
 	KUNIT_CASE(fork_split),
 	KUNIT_CASE(fork_switched_off),
@@ -2325,6 +2386,7 @@ static struct kunit_case anon_vma_lazy_test_cases[] = {
 	KUNIT_CASE(upgrade_orphan),
 	KUNIT_CASE(upgrade_orphans),
 	KUNIT_CASE(reuse_makes_lazy),
+	KUNIT_CASE(upgrade_ksm),
 	KUNIT_CASE(upgrade_shares),
 	KUNIT_CASE(upgrade_shares_not),
 	KUNIT_CASE(upgrade_parent_shares),

@@ -31,6 +31,7 @@
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 #define VERSION		1
 #define NONE		(-1LL)	/* a number that could not be had */
+#define MAX_NUMBER	(1LL << 53)	/* as JSON has it; sums cannot overflow */
 #define MAX_COUNTERS	64
 #define COUNTER		"anon_vma_lazy_"
 
@@ -81,9 +82,14 @@ static bool number(const char *s, long long *value)
 
 	if (!s || !isdigit((unsigned char)*s))
 		return false;
-	errno = 0;
 	*value = strtoll(s, &end, 10);
-	return !errno && !*end;
+	return *value <= MAX_NUMBER && !*end;
+}
+
+/* What to do about errno */
+static const char *advice(void)
+{
+	return geteuid() && (errno == EACCES || errno == EPERM) ? " (be root)" : "";
 }
 
 /* The path of DIR, or of DIR/NAME/FILE, below the root. */
@@ -124,10 +130,10 @@ static void read_slabinfo(struct cache *caches)
 
 	in_root(path, sizeof(path), "/proc/slabinfo", NULL, NULL);
 	f = fopen(path, "r");
-	if (!f && (errno == EACCES || errno == EPERM))
-		err(EXIT_FAILURE, "%s (be root)", path);
-	if (!f)
+	if (!f && errno == ENOENT)
 		err(EXIT_FAILURE, "%s (CONFIG_SLUB_DEBUG=y)", path);
+	if (!f)
+		err(EXIT_FAILURE, "%s%s", path, advice());
 	while (fgets(line, sizeof(line), f)) {
 		if (sscanf(line,
 			   "%63s %lu %lu %lu %lu %lu : tunables %*u %*u %*u : slabdata %*u %lu",
@@ -216,8 +222,8 @@ static bool flush_caches(const struct cache *caches)
 		fd = open(path, O_WRONLY | O_CLOEXEC);
 		good = fd >= 0 && write(fd, "1", 1) == 1;
 		if (!good)
-			warn("in use is not known, no flush: %s (be root)",
-			     path);
+			warn("in use is not known, no flush: %s%s", path,
+			     advice());
 		if (fd >= 0)
 			close(fd);
 		if (!good)
@@ -324,8 +330,8 @@ static void count_vmas(struct snapshot *s)
 	free(line);
 	closedir(proc);
 	if (unreadable)
-		warnx("processes that could not be read, and are not counted: %lu (be root)",
-		      unreadable);
+		warnx("processes that could not be read, and are not counted: %lu%s",
+		      unreadable, geteuid() ? " (be root)" : "");
 }
 
 static void add_counter(struct snapshot *s, const char *name, long long value)
@@ -406,6 +412,8 @@ static void take(struct snapshot *s, bool want_flush)
 	read_caches(s->cache, want_flush);
 	count_vmas(s);
 	read_counters(s);
+	if (s->lazy != NONE && !s->nr_counters)
+		warnx("no counters %s* (CONFIG_VM_EVENT_COUNTERS=y)", COUNTER);
 }
 
 /*
@@ -870,6 +878,18 @@ struct process {
 	long long anon;			/* of all, with anonymous pages */
 };
 
+static bool is_process(const char *pid)
+{
+	char path[PATH_MAX];
+	int saved = errno;
+	bool is;
+
+	in_root(path, sizeof(path), "/proc", pid, "");
+	is = !access(path, F_OK);
+	errno = saved;
+	return is;
+}
+
 static bool read_process(const char *pid, struct process *p)
 {
 	char path[PATH_MAX], flags[5], *line = NULL;
@@ -879,8 +899,7 @@ static bool read_process(const char *pid, struct process *p)
 	FILE *f;
 
 	memset(p, 0, sizeof(*p));
-	in_root(path, sizeof(path), "/proc", pid, "");
-	if (access(path, F_OK)) {
+	if (!is_process(pid)) {
 		warnx("no process %s", pid);
 		return false;
 	}
@@ -888,12 +907,9 @@ static bool read_process(const char *pid, struct process *p)
 	f = fopen(path, "r");
 	if (!f && errno == ESRCH)
 		return true;	/* a kernel thread, or a zombie */
-	if (!f && (errno == EACCES || errno == EPERM)) {
-		warn("%s (be root)", path);
-		return false;
-	}
 	if (!f) {
-		warn("%s (CONFIG_PROC_PAGE_MONITOR)", path);
+		warn("%s%s", path, errno == ENOENT && is_process(pid) ?
+		     " (CONFIG_PROC_PAGE_MONITOR)" : advice());
 		return false;
 	}
 	errno = 0;

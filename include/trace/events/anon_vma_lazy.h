@@ -17,7 +17,7 @@ TRACE_DEFINE_ENUM(ANON_VMA_LAZY_SWAP);
 TRACE_DEFINE_ENUM(ANON_VMA_LAZY_KSM);
 TRACE_DEFINE_ENUM(ANON_VMA_LAZY_DEVICE);
 
-#define show_anon_vma_lazy_cause(cause)				\
+#define show_anon_vma_lazy_cause(cause)					\
 	__print_symbolic(cause,						\
 		{ ANON_VMA_LAZY_FORK,	"fork" },			\
 		{ ANON_VMA_LAZY_LARGE,	"large" },			\

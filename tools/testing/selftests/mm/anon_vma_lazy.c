@@ -3184,6 +3184,27 @@ TEST_F(lazy, migrate_policy)
 	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
 }
 
+/*
+ * mbind() asks one VMA after the other for the address of the first page that it
+ * moves. It is not in the first of them, which has none, and cannot.
+ */
+TEST_F(lazy, migrate_policy_shared)
+{
+	unsigned long node1 = 2;
+	char *p = map(8 + NR, NR);
+
+	if (!have_node1())
+		SKIP(return, "one node only");
+	fill(p, NR, TAG);
+	ASSERT_TRUE(move_to_node(p, NR, 0));
+	ASSERT_NE(mmap(at(8), len(NR), PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0), MAP_FAILED);
+	ASSERT_EQ(syscall(__NR_mbind, at(8), len(2 * NR), MPOL_INTERLEAVE, &node1, 3,
+			  MPOL_MF_MOVE), 0);
+	ASSERT_TRUE(on_node(p, NR, 1));
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+}
+
 /* Compaction does as it likes; nothing may be lost, and all be found after. */
 TEST_F(lazy, compact)
 {
