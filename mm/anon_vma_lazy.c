@@ -590,11 +590,12 @@ static bool anon_vma_has_children(const struct anon_vma *anon_vma)
  * child is linked to, too. So what a zygote has not written since it was forked
  * costs its children one anon_vma_chain less for each VMA.
  *
- * But what KSM may merge is upgraded, so that the pages of KSM which the child
- * inherits are found by way of this VMA, too, see vma_upgrade_for_ksm(). If a
- * neighbour has an anon_vma that can be shared it is, for the two to be merged. And
- * an anon_vma on the chain that no VMA owns any more is taken over: else the first
- * child that needs one would own the one that all of them are on.
+ * But KSM, which finds pages by way of each VMA that it has looked at, would have to
+ * go by the ancestors' anon_vmas then: what it may look at is upgraded, and for what
+ * it may look at later it is noted, see vma_upgrade_for_ksm(). If a neighbour has an
+ * anon_vma that can be shared it is, for the two to be merged. And an anon_vma on the
+ * chain that no VMA owns any more is taken over: else the first child that needs one
+ * would own the one that all of them are on.
  *
  * Context: mmap_lock held for write, VMA write lock held. May sleep.
  *
@@ -627,9 +628,11 @@ int __vma_share_anon_vma_lazy(struct vm_area_struct *vma)
 		if (anon_vma_reuse_ancestor(vma, anon_vma)) {
 			count_upgrade(vma, ANON_VMA_LAZY_FORK);
 			vma_set_anon_regular(vma);
+			return 0;
 		}
 		break;
 	}
+	WRITE_ONCE(anon_vma->passed_on, true);
 	return 0;
 }
 

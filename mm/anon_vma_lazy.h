@@ -576,13 +576,12 @@ vma_anon_mapping(const struct folio *folio, const struct vm_area_struct *vma,
  *	NULL if @page itself is to be KSM's.
  * @address: Where @page was found in @vma, and is to be found from now on.
  *
- * A lazy page goes where mremap() moves it, and may be elsewhere in @vma by now.
+ * A page that was lazy goes where mremap() moves it, index and all, and may be
+ * elsewhere in @vma by now.
  *
- * Where there is the option a VMA may have been given its anon_vma after it was
- * forked itself: then its children are on the parent of that. They map what @vma
- * maps unless it is replaced here, or exclusive to the process. For a page that was
- * KSM's already the anon_vma of @vma will do: what KSM may look at is upgraded
- * before it is forked, see __vma_share_anon_vma_lazy().
+ * A VMA may have been given its anon_vma after it was forked itself: then its
+ * children are on the parent of that, see __vma_share_anon_vma_lazy(). They map
+ * what @vma maps unless it is replaced here, or exclusive to the process.
  *
  * Context: mmap_lock held, for read at least, which keeps the anon_vma. May sleep.
  *
@@ -594,19 +593,26 @@ static inline struct anon_vma *vma_upgrade_for_ksm(struct vm_area_struct *vma,
 						   unsigned long address)
 {
 	const struct folio *folio = page_folio(page);
+	struct anon_vma *anon_vma;
 	int err;
 
 	mmap_assert_locked(vma->vm_mm);
 
-	if (folio_test_anon_vma_lazy(folio) &&
-	    READ_ONCE(folio->index) != address >> PAGE_SHIFT)
+	if (!IS_ENABLED(CONFIG_ANON_VMA_LAZY))
+		return vma_anon_vma(vma);
+
+	if (!folio_test_ksm(folio) &&
+	    page_pgoff(folio, page) != linear_anon_page_index(vma, address))
 		return ERR_PTR(-EFAULT);
 	err = vma_upgrade_anon_vma_lazy(vma, ANON_VMA_LAZY_KSM);
 	if (err)
 		return ERR_PTR(err);
-	if (!IS_ENABLED(CONFIG_ANON_VMA_LAZY) || kpage || PageAnonExclusive(page))
-		return vma_anon_vma(vma);
-	return vma_anon_vma(vma)->parent;
+
+	anon_vma = vma_anon_vma(vma);
+	if (READ_ONCE(anon_vma->parent->passed_on) &&
+	    (!kpage || kpage == page) && !PageAnonExclusive(page))
+		return anon_vma->parent;
+	return anon_vma;
 }
 
 /**

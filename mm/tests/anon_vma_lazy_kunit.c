@@ -1295,6 +1295,7 @@ static void fork_mergeable(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, vma_state(child), ANON_VMA_TREE_REGULAR);
 	KUNIT_EXPECT_PTR_NE(test, vma_anon_vma(child), vma_anon_vma(vma));
 	KUNIT_EXPECT_TRUE(test, is_on_chain(grandchild, vma_anon_vma(child)));
+	KUNIT_EXPECT_FALSE(test, vma_anon_vma(vma)->passed_on);
 }
 
 static struct anon_vma *upgrade_for_ksm(struct vm_area_struct *vma,
@@ -1311,15 +1312,23 @@ static struct anon_vma *upgrade_for_ksm(struct vm_area_struct *vma,
 	return anon_vma;
 }
 
-/* Only a page that becomes KSM's can be one that children of before map. */
+/* What is not replaced or exclusive may be mapped by children of before, too. */
 static void upgrade_ksm(struct kunit *test)
 {
-	struct vm_area_struct *vma = map_area(test), *child;
+	struct vm_area_struct *vma = map_area(test), *sibling, *child, *grandchild;
 	struct folio *shared, *own, *other;
 
 	shared = fault(test, current->mm, AREA);
 	other = fault(test, current->mm, AREA + 2 * PAGE_SIZE);
+	sibling = fork_vma(test, vma, true);
+	KUNIT_EXPECT_FALSE(test, vma_anon_vma(vma)->passed_on);
+	KUNIT_EXPECT_PTR_NE(test, upgrade_for_ksm(sibling, shared, NULL, AREA),
+			    vma_anon_vma(vma));
+
 	child = fork_vma(test, vma, true);
+	grandchild = fork_vma(test, child, true);
+	KUNIT_EXPECT_EQ(test, vma_state(child), ANON_VMA_TREE_PARENT);
+	KUNIT_EXPECT_TRUE(test, vma_anon_vma(vma)->passed_on);
 	own = fault(test, child->vm_mm, AREA + PAGE_SIZE);
 
 	/* Moved while nobody looked, perhaps within the VMA */
@@ -1331,12 +1340,13 @@ static void upgrade_ksm(struct kunit *test)
 			    vma_anon_vma(child));
 	KUNIT_EXPECT_EQ(test, vma_state(child), ANON_VMA_TREE_UPGRADED);
 	KUNIT_EXPECT_PTR_NE(test, vma_anon_vma(child), vma_anon_vma(vma));
+	KUNIT_EXPECT_FALSE(test, is_on_chain(grandchild, vma_anon_vma(child)));
 
 	KUNIT_EXPECT_PTR_EQ(test, upgrade_for_ksm(child, shared, NULL, AREA),
 			    vma_anon_vma(vma));
-	KUNIT_EXPECT_PTR_EQ(test, upgrade_for_ksm(child, shared, other, AREA),
-			    vma_anon_vma(child));
 	KUNIT_EXPECT_PTR_EQ(test, upgrade_for_ksm(child, shared, shared, AREA),
+			    vma_anon_vma(vma));
+	KUNIT_EXPECT_PTR_EQ(test, upgrade_for_ksm(child, shared, other, AREA),
 			    vma_anon_vma(child));
 }
 

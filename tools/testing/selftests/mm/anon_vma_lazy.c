@@ -3448,6 +3448,34 @@ TEST_F(lazy, ksm_children_first)
 	ASSERT_TRUE(in(k, check_same, p, NR, TAG));
 }
 
+/*
+ * The same for a page that is KSM's when it is inherited, and of which KSM knows by
+ * those two alone in the end: who had it merged has other memory now.
+ */
+TEST_F(lazy, ksm_children_late)
+{
+	char *p = map(8, NR);
+	struct kid *k, *c;
+
+	if (!ksm_setup())
+		SKIP(return, "no KSM");
+	fill_same(p, NR, TAG);
+	k = fork_kid(NULL);
+	ASSERT_NE(k, NULL);
+	c = fork_kid(k);
+	ASSERT_NE(c, NULL);
+	ASSERT_EQ(madvise(p, len(NR), MADV_MERGEABLE), 0);
+	ASSERT_TRUE(ksm_merge(p, NR, 0));
+	ASSERT_EQ(madvise(p, len(NR), MADV_UNMERGEABLE), 0);
+	/* What it knows of this process it forgets when it looks at the other. */
+	ASSERT_TRUE(in(k, do_advise, p, NR, MADV_MERGEABLE));
+	ASSERT_TRUE(in(k, ksm_merge, p, NR, 0));
+	ASSERT_TRUE(in(c, do_reclaim_all, p, NR, 0));
+	ASSERT_TRUE(in(c, check_same, p, NR, TAG));
+	ASSERT_TRUE(in(k, check_same, p, NR, TAG));
+	ASSERT_TRUE(check_same(p, NR, TAG));
+}
+
 TEST_F(lazy, ksm_moved)
 {
 	char *p = map(8, NR), *q = at(100);
