@@ -34,6 +34,7 @@
 #include <linux/delay.h>
 #include <linux/init.h>
 #include <linux/jump_label.h>
+#include <linux/ksm.h>
 #include <linux/leafops.h>
 #include <linux/list.h>
 #include <linux/mm.h>
@@ -259,6 +260,9 @@ int anon_vma_prepare_child(struct vm_area_struct *vma, struct anon_vma *parent)
 	/* page_table_lock to protect against threads */
 	spin_lock(&mm->page_table_lock);
 	if (likely(vma_is_anon_vma_lazy(vma))) {
+		/* A neighbour may have named another one of the chain. */
+		if (!allocated && READ_ONCE(parent->passed_on))
+			WRITE_ONCE(anon_vma->parent->passed_on, true);
 		anon_vma_chain_assign(vma, avc, anon_vma);
 		anon_rmap_tree_insert(avc, anon_vma);
 		anon_vma->num_active_vmas++;
@@ -591,11 +595,12 @@ static bool anon_vma_has_children(const struct anon_vma *anon_vma)
  * costs its children one anon_vma_chain less for each VMA.
  *
  * But KSM, which finds pages by way of each VMA that it has looked at, would have to
- * go by the ancestors' anon_vmas then: what it may look at is upgraded, and for what
- * it may look at later it is noted, see vma_upgrade_for_ksm(). If a neighbour has an
- * anon_vma that can be shared it is, for the two to be merged. And an anon_vma on the
- * chain that no VMA owns any more is taken over: else the first child that needs one
- * would own the one that all of them are on.
+ * go by the ancestors' anon_vmas then, each time through the whole family. So where
+ * it runs, or may look at @vma, that is upgraded; for later it is noted, see
+ * vma_upgrade_for_ksm(). If a neighbour has an anon_vma that can be shared it is, for
+ * the two to be merged. And an anon_vma on the chain that no VMA owns any more is
+ * taken over: else the first child that needs one would own the one that all of them
+ * are on.
  *
  * Context: mmap_lock held for write, VMA write lock held. May sleep.
  *
@@ -612,6 +617,7 @@ int __vma_share_anon_vma_lazy(struct vm_area_struct *vma)
 
 	if (anon_vma_tree_state(vma->anon_vma) != ANON_VMA_TREE_PARENT ||
 	    vma->vm_flags & VM_MERGEABLE ||
+	    (IS_ENABLED(CONFIG_KSM) && ksm_is_running()) ||
 	    walk_page_range_vma(vma, vma->vm_start, vma->vm_end,
 				&find_anon_lazy_walk_ops, NULL) ||
 	    (anon_vma_has_children(anon_vma) && find_mergeable_anon_vma(vma))) {

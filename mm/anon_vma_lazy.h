@@ -580,7 +580,7 @@ vma_anon_mapping(const struct folio *folio, const struct vm_area_struct *vma,
  * elsewhere in @vma by now.
  *
  * A VMA may have been given its anon_vma after it was forked itself: then its
- * children are on the parent of that, see __vma_share_anon_vma_lazy(). They map
+ * children are on the parent of that, see __vma_share_anon_vma_lazy(). They may map
  * what @vma maps unless it is replaced here, or exclusive to the process.
  *
  * Context: mmap_lock held, for read at least, which keeps the anon_vma. May sleep.

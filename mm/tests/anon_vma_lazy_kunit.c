@@ -1640,6 +1640,42 @@ static void upgrade_parent_shares(struct kunit *test)
 	}
 }
 
+/*
+ * That a VMA was passed on is noted where it will be looked for, also if what the
+ * neighbour's anon_vma is a child of is another one of the same chain: of ancestors
+ * without owners each VMA takes over one.
+ */
+static void upgrade_shares_note(struct kunit *test)
+{
+	struct vm_area_struct *vma = map_area(test), *neighbour = map_neighbour(test);
+	struct mm_struct *mm = new_mm(test), *child_mm = new_mm(test);
+	struct anon_vma *anon_vma, *own;
+
+	fault(test, current->mm, AREA);
+	fault(test, current->mm, AREA + AREA_SIZE);
+	KUNIT_ASSERT_EQ(test, upgrade(vma), 0);
+	KUNIT_ASSERT_EQ(test, upgrade(neighbour), 0);
+	anon_vma = vma_anon_vma(vma);
+	vma = fork_vma_to(test, mm, vma, true);
+	neighbour = fork_vma_to(test, mm, neighbour, true);
+	KUNIT_ASSERT_EQ(test, upgrade(vma), 0);
+	KUNIT_ASSERT_EQ(test, upgrade(neighbour), 0);
+	own = vma_anon_vma(vma);
+	KUNIT_ASSERT_PTR_EQ(test, vma_anon_vma(neighbour), own);
+	vma = fork_vma_to(test, child_mm, vma, true);
+	neighbour = fork_vma_to(test, child_mm, neighbour, true);
+	KUNIT_ASSERT_EQ(test, chain_length(vma), 2);
+
+	vma->anon_vma = anon_vma_tree(anon_vma, ANON_VMA_TREE_PARENT);
+	anon_vma->passed_on = true;
+	KUNIT_ASSERT_EQ(test, upgrade(neighbour), 0);
+	KUNIT_EXPECT_PTR_EQ(test, vma_anon_vma(neighbour)->parent, own);
+	KUNIT_EXPECT_FALSE(test, own->passed_on);
+	KUNIT_ASSERT_EQ(test, upgrade(vma), 0);
+	KUNIT_EXPECT_PTR_EQ(test, vma_anon_vma(vma), vma_anon_vma(neighbour));
+	KUNIT_EXPECT_TRUE(test, own->passed_on);
+}
+
 /* Two threads find a VMA lazy. What the slower one then does changes nothing. */
 static void upgrade_too_late(struct kunit *test)
 {
@@ -2400,6 +2436,7 @@ static struct kunit_case anon_vma_lazy_test_cases[] = {
 	KUNIT_CASE(upgrade_shares),
 	KUNIT_CASE(upgrade_shares_not),
 	KUNIT_CASE(upgrade_parent_shares),
+	KUNIT_CASE(upgrade_shares_note),
 	KUNIT_CASE(upgrade_too_late),
 	KUNIT_CASE_PARAM(split_and_merge, merges_gen_params),
 	KUNIT_CASE_SLOW(back_in_parent),

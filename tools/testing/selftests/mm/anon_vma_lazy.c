@@ -6707,6 +6707,25 @@ TEST_F(counters, again)
 	EXPECT_TRUE(counted_only(""));
 }
 
+/* What was not written since it was forked is passed on, but not where KSM runs. */
+TEST_F(counters, fork_ksm)
+{
+	struct kid *k, *k2;
+	long passed_on;
+
+	if (!ksm_setup())
+		SKIP(return, "no KSM");
+	fill(map(8, NR), NR, TAG);
+	k = fork_kid(NULL);
+	k2 = fork_kid(NULL);
+	ASSERT_TRUE(k && k2 && read_counters(counters));
+	ASSERT_NE(fork_kid(k), NULL);
+	passed_on = counted("upgrade_fork");
+	ASSERT_TRUE(put("/sys/kernel/mm/ksm/run", "1") && read_counters(counters));
+	ASSERT_NE(fork_kid(k2), NULL);
+	EXPECT_GT(counted("upgrade_fork"), passed_on);
+}
+
 /* With the switch at 0 none of those moves that other processes move, either. */
 TEST_F(counters, off)
 {
