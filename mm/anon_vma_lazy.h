@@ -577,7 +577,8 @@ vma_anon_mapping(const struct folio *folio, const struct vm_area_struct *vma,
  * @address: Where @page was found in @vma, and is to be found from now on.
  *
  * A page that was lazy goes where mremap() moves it, index and all, and may be
- * elsewhere in @vma by now.
+ * elsewhere in @vma by now. UFFDIO_MOVE, which needs less than the mmap_lock, can do
+ * that to any exclusive page later, too; the next scan finds it there then.
  *
  * A VMA may have been given its anon_vma after it was forked itself: then its
  * children are on the parent of that, see __vma_share_anon_vma_lazy(). They may map
@@ -602,7 +603,8 @@ static inline struct anon_vma *vma_upgrade_for_ksm(struct vm_area_struct *vma,
 		return vma_anon_vma(vma);
 
 	if (!folio_test_ksm(folio) &&
-	    page_pgoff(folio, page) != linear_anon_page_index(vma, address))
+	    READ_ONCE(folio->index) + folio_page_idx(folio, page) !=
+			linear_anon_page_index(vma, address))
 		return ERR_PTR(-EFAULT);
 	err = vma_upgrade_anon_vma_lazy(vma, ANON_VMA_LAZY_KSM);
 	if (err)
