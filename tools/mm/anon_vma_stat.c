@@ -31,7 +31,7 @@
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 #define VERSION		1
 #define NONE		(-1LL)	/* a number that could not be had */
-#define MAX_NUMBER	(1LL << 53)	/* as JSON has it; sums cannot overflow */
+#define MAX_NUMBER	9007199254740992LL /* 2^53, as in JSON; sums fit */
 #define MAX_COUNTERS	64
 #define COUNTER		"anon_vma_lazy_"
 
