@@ -34,7 +34,6 @@
 #include <linux/delay.h>
 #include <linux/init.h>
 #include <linux/jump_label.h>
-#include <linux/ksm.h>
 #include <linux/leafops.h>
 #include <linux/list.h>
 #include <linux/mm.h>

@@ -327,6 +327,15 @@ void anon_vma_chain_assign(struct vm_area_struct *vma, struct anon_vma_chain *av
 bool anon_vma_is_reusable(const struct anon_vma *anon_vma);
 
 /**
+ * ksm_is_running() - does KSM merge pages? There must be CONFIG_KSM.
+ *
+ * Context: Any.
+ *
+ * Return: true if so, which may change at any time.
+ */
+bool ksm_is_running(void);
+
+/**
  * unlink_anon_vmas() - unlink a VMA from its anon_vmas
  * @vma: The VMA, which maps nothing anonymous any more.
  *

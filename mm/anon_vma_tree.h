@@ -222,7 +222,15 @@ static inline bool vma_is_anon_vma_lazy(const struct vm_area_struct *vma)
 	return anon_vma_tree_is_lazy(READ_ONCE(vma->anon_vma));
 }
 
-/* Is @anon_vma on the chain of a VMA? The chain does not change meanwhile. */
+/**
+ * anon_vma_chain_has() - is an anon_vma on the chain of a VMA?
+ * @vma: The VMA.
+ * @anon_vma: The anon_vma.
+ *
+ * Context: mm->page_table_lock held, or the mmap_lock for write.
+ *
+ * Return: true if so.
+ */
 static inline bool anon_vma_chain_has(const struct vm_area_struct *vma,
 				      const struct anon_vma *anon_vma)
 {

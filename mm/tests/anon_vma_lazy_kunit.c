@@ -314,17 +314,6 @@ static size_t chain_length(struct vm_area_struct *vma)
 	return list_count_nodes(&vma->anon_vma_chain);
 }
 
-static bool is_on_chain(struct vm_area_struct *vma, const struct anon_vma *anon_vma)
-{
-	struct anon_vma_chain *avc;
-
-	list_for_each_entry(avc, &vma->anon_vma_chain, same_vma) {
-		if (avc->anon_vma == anon_vma)
-			return true;
-	}
-	return false;
-}
-
 /* As folio_trylock_anon_rmap_lazy(), but what it locked is unlocked again. */
 static struct vm_area_struct *resolve(struct folio *folio)
 {
@@ -1019,7 +1008,7 @@ static void upgrade_vma(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, vma_anon_vma(vma));
 	KUNIT_EXPECT_EQ(test, vma_anon_vma(vma)->num_active_vmas, 1);
 	KUNIT_EXPECT_EQ(test, chain_length(vma), 1);
-	KUNIT_EXPECT_TRUE(test, is_on_chain(vma, vma_anon_vma(vma)));
+	KUNIT_EXPECT_TRUE(test, anon_vma_chain_has(vma, vma_anon_vma(vma)));
 
 	after = fault(test, current->mm, AREA + PAGE_SIZE);
 	expect_lazy(test, before, vma, AREA);
@@ -1203,7 +1192,7 @@ static void fork_upgrades_parent(struct kunit *test)
 			    anon_vma_tree(anon_vma, ANON_VMA_TREE_PARENT));
 	/* What is named is on the chain; the child does not count. */
 	KUNIT_EXPECT_EQ(test, chain_length(child), 1);
-	KUNIT_EXPECT_TRUE(test, is_on_chain(child, anon_vma));
+	KUNIT_EXPECT_TRUE(test, anon_vma_chain_has(child, anon_vma));
 	KUNIT_EXPECT_EQ(test, anon_vma->num_active_vmas, 1);
 	KUNIT_EXPECT_EQ(test, anon_vma->num_children, 1);
 
@@ -1275,7 +1264,7 @@ static void fork_passes_on(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, sibling->anon_vma,
 			    anon_vma_tree(vma_anon_vma(child), ANON_VMA_TREE_PARENT));
 	KUNIT_EXPECT_EQ(test, chain_length(sibling), 2);
-	KUNIT_EXPECT_FALSE(test, is_on_chain(grandchild, vma_anon_vma(child)));
+	KUNIT_EXPECT_FALSE(test, anon_vma_chain_has(grandchild, vma_anon_vma(child)));
 	expect_regular(test, own, vma_anon_vma(child), 2);
 	expect_regular(test, shared, anon_vma, 4);
 }
@@ -1294,7 +1283,7 @@ static void fork_mergeable(struct kunit *test)
 
 	KUNIT_EXPECT_EQ(test, vma_state(child), ANON_VMA_TREE_REGULAR);
 	KUNIT_EXPECT_PTR_NE(test, vma_anon_vma(child), vma_anon_vma(vma));
-	KUNIT_EXPECT_TRUE(test, is_on_chain(grandchild, vma_anon_vma(child)));
+	KUNIT_EXPECT_TRUE(test, anon_vma_chain_has(grandchild, vma_anon_vma(child)));
 	KUNIT_EXPECT_FALSE(test, vma_anon_vma(vma)->passed_on);
 }
 
@@ -1340,7 +1329,7 @@ static void upgrade_ksm(struct kunit *test)
 			    vma_anon_vma(child));
 	KUNIT_EXPECT_EQ(test, vma_state(child), ANON_VMA_TREE_UPGRADED);
 	KUNIT_EXPECT_PTR_NE(test, vma_anon_vma(child), vma_anon_vma(vma));
-	KUNIT_EXPECT_FALSE(test, is_on_chain(grandchild, vma_anon_vma(child)));
+	KUNIT_EXPECT_FALSE(test, anon_vma_chain_has(grandchild, vma_anon_vma(child)));
 
 	KUNIT_EXPECT_PTR_EQ(test, upgrade_for_ksm(child, shared, NULL, AREA),
 			    vma_anon_vma(vma));
@@ -1398,7 +1387,7 @@ static void fork_split(struct kunit *test)
 	KUNIT_ASSERT_PTR_NE(test, right, child);
 	KUNIT_EXPECT_PTR_EQ(test, right->anon_vma, child->anon_vma);
 	KUNIT_EXPECT_EQ(test, vma_state(right), ANON_VMA_TREE_PARENT);
-	KUNIT_EXPECT_TRUE(test, is_on_chain(right, anon_vma));
+	KUNIT_EXPECT_TRUE(test, anon_vma_chain_has(right, anon_vma));
 	KUNIT_EXPECT_EQ(test, chain_length(right), 1);
 	KUNIT_EXPECT_EQ(test, anon_vma->num_active_vmas, 1);
 	KUNIT_EXPECT_EQ(test, anon_vma->num_children, 1);
@@ -1458,8 +1447,8 @@ static void upgrade_parent(struct kunit *test)
 	/* The root counts as a child of itself. */
 	KUNIT_EXPECT_EQ(test, anon_vma->num_children, 2);
 	KUNIT_EXPECT_EQ(test, chain_length(child), 2);
-	KUNIT_EXPECT_TRUE(test, is_on_chain(child, own));
-	KUNIT_EXPECT_TRUE(test, is_on_chain(child, anon_vma));
+	KUNIT_EXPECT_TRUE(test, anon_vma_chain_has(child, own));
+	KUNIT_EXPECT_TRUE(test, anon_vma_chain_has(child, anon_vma));
 
 	expect_regular(test, shared, anon_vma, 2);
 	expect_lazy(test, lazy, child, AREA + PAGE_SIZE);
@@ -1560,7 +1549,7 @@ static void upgrade_shares(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, upgrade(vma), 0);
 	KUNIT_EXPECT_PTR_EQ(test, vma->anon_vma, neighbour->anon_vma);
 	KUNIT_EXPECT_EQ(test, chain_length(vma), 1);
-	KUNIT_EXPECT_TRUE(test, is_on_chain(vma, vma_anon_vma(neighbour)));
+	KUNIT_EXPECT_TRUE(test, anon_vma_chain_has(vma, vma_anon_vma(neighbour)));
 	KUNIT_EXPECT_EQ(test, vma_anon_vma(neighbour)->num_active_vmas, 2);
 	expect_lazy(test, folio, vma, AREA);
 }
@@ -1628,8 +1617,8 @@ static void upgrade_parent_shares(struct kunit *test)
 		KUNIT_EXPECT_PTR_EQ(test, child->anon_vma,
 				    anon_vma_tree(own, ANON_VMA_TREE_UPGRADED));
 		KUNIT_EXPECT_EQ(test, chain_length(child), 2);
-		KUNIT_EXPECT_TRUE(test, is_on_chain(child, own));
-		KUNIT_EXPECT_TRUE(test, is_on_chain(child, anon_vma));
+		KUNIT_EXPECT_TRUE(test, anon_vma_chain_has(child, own));
+		KUNIT_EXPECT_TRUE(test, anon_vma_chain_has(child, anon_vma));
 		/* One more owner, but no more anon_vmas. */
 		KUNIT_EXPECT_EQ(test, own->num_active_vmas, 2);
 		KUNIT_EXPECT_EQ(test, own->num_children, 0);
@@ -1891,7 +1880,7 @@ static void back_half_way(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, vma->anon_vma,
 			    anon_vma_tree(anon_vma, ANON_VMA_TREE_UPGRADED));
 	KUNIT_EXPECT_EQ(test, chain_length(vma), 1);
-	KUNIT_EXPECT_TRUE(test, is_on_chain(vma, anon_vma));
+	KUNIT_EXPECT_TRUE(test, anon_vma_chain_has(vma, anon_vma));
 	KUNIT_EXPECT_EQ(test, anon_vma->num_active_vmas, 1);
 	KUNIT_EXPECT_EQ(test, anon_vma->num_children, 1);
 	expect_lazy(test, first, vma, AREA);

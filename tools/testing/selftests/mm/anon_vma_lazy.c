@@ -3423,10 +3423,16 @@ TEST_F(lazy, ksm_fork)
 	ASSERT_TRUE(check_same(p, NR, TAG));
 }
 
-/*
- * Who had a child before it had an anon_vma of its own. What they share KSM hears
- * of from the parent alone, but the child's mappings are to be found as well.
- */
+/* KSM hears of pages from @k alone, but the mappings of its child @c are found, too. */
+static bool ksm_finds_child(struct kid *k, struct kid *c, char *p)
+{
+	return in(k, do_advise, p, NR, MADV_MERGEABLE) &&
+	       in(k, ksm_merge, p, NR, 0) &&
+	       in(c, do_reclaim_all, p, NR, 0) &&
+	       in(c, check_same, p, NR, TAG) && in(k, check_same, p, NR, TAG);
+}
+
+/* Who had a child before it had an anon_vma of its own */
 TEST_F(lazy, ksm_children_first)
 {
 	char *p = map(8, NR);
@@ -3441,11 +3447,7 @@ TEST_F(lazy, ksm_children_first)
 	ASSERT_NE(c, NULL);
 	/* Which leaves the pages to those two, but not the anon_vma. */
 	fill_same(p, NR, TAG2);
-	ASSERT_TRUE(in(k, do_advise, p, NR, MADV_MERGEABLE));
-	ASSERT_TRUE(in(k, ksm_merge, p, NR, 0));
-	ASSERT_TRUE(in(c, do_reclaim_all, p, NR, 0));
-	ASSERT_TRUE(in(c, check_same, p, NR, TAG));
-	ASSERT_TRUE(in(k, check_same, p, NR, TAG));
+	ASSERT_TRUE(ksm_finds_child(k, c, p));
 }
 
 /*
@@ -3468,11 +3470,7 @@ TEST_F(lazy, ksm_children_late)
 	ASSERT_TRUE(ksm_merge(p, NR, 0));
 	ASSERT_EQ(madvise(p, len(NR), MADV_UNMERGEABLE), 0);
 	/* What it knows of this process it forgets when it looks at the other. */
-	ASSERT_TRUE(in(k, do_advise, p, NR, MADV_MERGEABLE));
-	ASSERT_TRUE(in(k, ksm_merge, p, NR, 0));
-	ASSERT_TRUE(in(c, do_reclaim_all, p, NR, 0));
-	ASSERT_TRUE(in(c, check_same, p, NR, TAG));
-	ASSERT_TRUE(in(k, check_same, p, NR, TAG));
+	ASSERT_TRUE(ksm_finds_child(k, c, p));
 	ASSERT_TRUE(check_same(p, NR, TAG));
 }
 
@@ -7467,14 +7465,19 @@ TEST_F(anon, exec)
 	ASSERT_EQ(exec_args(4, 100 * 1024), 0);
 }
 
-/* Larger than what is lazy already when it is moved */
-TEST_F(anon, exec_huge_argv)
+static bool allow_huge_argv(struct __test_metadata *_metadata)
 {
 	struct rlimit rl;
 
 	ASSERT_EQ(getrlimit(RLIMIT_STACK, &rl), 0);
 	rl.rlim_cur = MB(64);
-	if (setrlimit(RLIMIT_STACK, &rl))
+	return !setrlimit(RLIMIT_STACK, &rl);
+}
+
+/* Larger than what is lazy already when it is moved */
+TEST_F(anon, exec_huge_argv)
+{
+	if (!allow_huge_argv(_metadata))
 		SKIP(return, "stack limit is too low");
 	ASSERT_EQ(exec_args(40, 100 * 1024), 0);
 }
@@ -7482,11 +7485,7 @@ TEST_F(anon, exec_huge_argv)
 /* The first of the arguments were lazy when the stack grew too large for that. */
 TEST_F(counters, exec_huge_argv)
 {
-	struct rlimit rl;
-
-	ASSERT_EQ(getrlimit(RLIMIT_STACK, &rl), 0);
-	rl.rlim_cur = MB(64);
-	if (setrlimit(RLIMIT_STACK, &rl))
+	if (!allow_huge_argv(_metadata))
 		SKIP(return, "stack limit is too low");
 	ASSERT_TRUE(read_counters(counters));
 	ASSERT_EQ(exec_args(1, 16), 0);

@@ -237,17 +237,6 @@ alloc_kind(struct mm_struct *mm, unsigned long start, unsigned long end,
 	return alloc_kind_pgoff(mm, start, end, start >> PAGE_SHIFT, kind);
 }
 
-static bool is_on_chain(struct vm_area_struct *vma, struct anon_vma *anon_vma)
-{
-	struct anon_vma_chain *avc;
-
-	list_for_each_entry(avc, &vma->anon_vma_chain, same_vma) {
-		if (avc->anon_vma == anon_vma)
-			return true;
-	}
-	return false;
-}
-
 /* Has @vma just what a VMA of @kind has on its chain? */
 static bool has_chain(struct vm_area_struct *vma, enum vma_kind kind)
 {
@@ -257,7 +246,7 @@ static bool has_chain(struct vm_area_struct *vma, enum vma_kind kind)
 	for (i = 0; i < ARRAY_SIZE(kinds[kind].chain); i++) {
 		if (!kinds[kind].chain[i])
 			continue;
-		ASSERT_TRUE(is_on_chain(vma, kinds[kind].chain[i]));
+		ASSERT_TRUE(anon_vma_chain_has(vma, kinds[kind].chain[i]));
 		nr++;
 	}
 	list_for_each_entry(avc, &vma->anon_vma_chain, same_vma) {
