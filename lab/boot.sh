@@ -156,6 +156,8 @@ truncate -s %512 "$tmp/initramfs"
 
 # panic=-1 with -no-reboot: a panic ends QEMU at once. An oops is one.
 cmdline="console=$console panic=-1 oops=panic lab.result=/dev/$result_tty$clock"
+# It would be a failure anyway, but not before the guest's time is up.
+[ -n "$splats_ok" ] || cmdline+=" sysctl.kernel.panic_on_rcu_stall=1"
 [ -z "$disk" ] || cmdline+=" lab.root=/dev/vda lab.settle=$settle"
 [ -z "$swap" ] || cmdline+=" lab.swap=$swap"
 [ -z "$interactive" ] || cmdline+=" lab.shell=1"

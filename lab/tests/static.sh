@@ -221,7 +221,7 @@ bodies()
 		/^ *[0-9a-f]+:\t[^R]/ {
 			sub(/^ *[0-9a-f]+:\t/, "")
 			gsub(/[0-9a-f]+ </, "<")
-			gsub(/__UNIQUE_ID_[A-Za-z_]+[0-9]+/, "__UNIQUE_ID")
+			gsub(/__UNIQUE_ID_[A-Za-z0-9_]+/, "__UNIQUE_ID")
 			text = text ";" $0
 		}
 		END { if (name ~ /^[^.]/) print name "\t" text }' | sort

@@ -4300,6 +4300,59 @@ TEST_F(anon, uffd_move_moved)
 	close(fd);
 }
 
+/* To and fro between two page tables */
+static void *keep_uffd_moving(void *arg)
+{
+	struct writer *w = arg;
+	char *from = w->p, *to = at(TABLE + 100);
+	int fd = open_uffd(UFFD_FEATURE_MOVE);
+
+	if (uffd_register(fd, from, len(w->n), true, false, false) ||
+	    uffd_register(fd, to, len(w->n), true, false, false))
+		w->stop = true;
+	while (!__atomic_load_n(&w->stop, __ATOMIC_RELAXED) &&
+	       uffd_move(fd, to, from, w->n)) {
+		char *p = from;
+
+		from = to;
+		to = p;
+		w->nr_done++;
+	}
+	/* It is back where it came from, or the test fails. */
+	if (w->nr_done & 1)
+		uffd_move(fd, to, from, w->n);
+	close(fd);
+	return NULL;
+}
+
+/*
+ * UFFDIO_MOVE locks two page tables, and needs but the VMA locks for that; mremap()
+ * locks the same two for another VMA. If one waits for the other this does not end.
+ */
+TEST_F_TIMEOUT(anon, uffd_move_mremap, 60)
+{
+	char *p = map(8, NR), *q = at(TABLE + 8), *r = map(100, NR);
+	int fd = open_uffd(UFFD_FEATURE_MOVE);
+	struct writer w;
+
+	if (fd < 0)
+		SKIP(return, "no UFFDIO_MOVE");
+	close(fd);
+	fill(p, NR, TAG);
+	fill(r, NR, TAG2);
+	fill(map(TABLE + 100, NR), NR, TAG3);
+	ASSERT_EQ(madvise(at(TABLE + 100), len(NR), MADV_DONTNEED), 0);
+	ASSERT_TRUE(start_thread(&w, keep_uffd_moving, r, NR));
+	for (int i = 0; i < 1000; i++) {
+		ASSERT_TRUE(move(p, NR, q));
+		ASSERT_TRUE(move(q, NR, p));
+	}
+	ASSERT_TRUE(stop_writer(&w));
+	EXPECT_GT(w.nr_done, 10);
+	ASSERT_TRUE(swap_out_and_check(p, NR, TAG));
+	ASSERT_TRUE(swap_out_and_check(r, NR, TAG2));
+}
+
 /* A huge page goes to a VMA that was lazy up to then. */
 TEST_F(anon, uffd_move_huge)
 {
